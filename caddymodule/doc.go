@@ -1,0 +1,2 @@
+// Package caddymodule adapts the rest of this repository to Caddy.
+package caddymodule
