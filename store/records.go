@@ -49,8 +49,6 @@ type Job struct {
 	Account   uint64      `cbor:"2,keyasint,omitempty"` // revision that listed the account; 0: not listed
 	Devices   []JobDevice `cbor:"3,keyasint,omitempty"` // sorted by device, unique
 	CreatedAt time.Time   `cbor:"4,keyasint"`
-	Attempts  int         `cbor:"5,keyasint,omitempty"` // failed ones since the last success
-	DueAt     time.Time   `cbor:"6,keyasint,omitzero"`  // zero: at once
 }
 
 // JobDevice is a device to look at: it is deleted at Synapse unless a live session holds it.
