@@ -42,8 +42,8 @@ func SoftLogout(soft bool) Member {
 	return Member{name: "soft_logout", value: jsontext.Bool(soft)}
 }
 
-// RetryAfter tells a limited client how long to wait: retry_after_ms, because scripts of another origin could not read the
-// header in old versions of this API, and the header in whole seconds, rounded up (Matrix CS §rate-limiting).
+// RetryAfter tells a limited client how long to wait: the header in whole seconds, rounded up, and retry_after_ms, because many
+// clients know only that (Matrix CS §rate-limiting).
 func RetryAfter(d time.Duration) Member {
 	d = max(d, time.Millisecond)
 	return Member{
@@ -106,4 +106,21 @@ func NotRecognized(w http.ResponseWriter, r *http.Request) {
 func WrongMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
 	Write(w, r, http.StatusMethodNotAllowed, Unrecognized, "Method not allowed")
+}
+
+// RefreshTrouble answers a refresh that could not be decided: 503 without a body. Anything with an errcode, and a 429, is a
+// logout for some client; an empty 503 with Retry-After is a retry for all of them.
+func RefreshTrouble(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "2")
+	NoBody(w, http.StatusServiceUnavailable)
+}
+
+// NoBody answers with a status alone, where an error object would be taken for a verdict.
+func NoBody(w http.ResponseWriter, status int) {
+	h := w.Header()
+	CORS(h)
+	h.Del("Content-Type")
+	h.Set("Content-Length", "0")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 }
