@@ -1,0 +1,40 @@
+package password
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lowest = 19 // nice value
+	// firstToGo makes the child the kernel's first choice when memory runs out, before the edge.
+	firstToGo = 1000
+)
+
+// startLow starts a command at the lowest priority. On Linux that belongs to threads and is inherited: it has to be set on
+// the thread that forks, which cannot go back up without privilege and therefore ends with its goroutine. (So the command
+// must not set Pdeathsig, which fires when that thread ends.) Where lowering is forbidden, the child runs as we do.
+func startLow(cmd *exec.Cmd) error {
+	failed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end. It waits here, locked, while another one does it.
+			failed <- startLow(cmd)
+			runtime.UnlockOSThread()
+			return
+		}
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest)
+		failed <- cmd.Start()
+	}()
+	if err := <-failed; err != nil {
+		return err
+	}
+	// Raising needs no privilege; where there is no /proc, the child is as likely a victim as the edge.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), fmt.Appendf(nil, "%d", firstToGo), 0)
+	return nil
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package password
+
+import "os/exec"
+
+// startLow starts a command. Elsewhere than on Linux there is no priority that a thread could hand on.
+func startLow(cmd *exec.Cmd) error { return cmd.Start() }
