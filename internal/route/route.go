@@ -1,5 +1,7 @@
 package route
 
+import "strings"
+
 // Group is a set of endpoints that a site serves together, by MAS's resource names.
 type Group string
 
@@ -35,6 +37,21 @@ const (
 	Admin
 )
 
+var endpointNames = [...]string{
+	Login: "login", Logout: "logout", LogoutAll: "logout_all", Refresh: "refresh",
+	AuthMetadata: "auth_metadata", AuthIssuer: "auth_issuer",
+	WellKnownClient: "well_known_client", WellKnownServer: "well_known_server", WellKnownSupport: "well_known_support",
+	Introspect: "introspect", OpenIDConfiguration: "openid_configuration", Health: "health", Admin: "admin",
+}
+
+// String returns the endpoint's name in logs and metrics; none for NoEndpoint.
+func (e Endpoint) String() string {
+	if int(e) < len(endpointNames) {
+		return endpointNames[e]
+	}
+	return ""
+}
+
 // Kind is what is to become of a request, judged by its path.
 type Kind uint8
 
@@ -48,13 +65,114 @@ const (
 // Decision is what Match found.
 type Decision struct {
 	Kind     Kind
-	Endpoint Endpoint
-	Group    Group
-	Methods  string // of an endpoint of ours: "GET, HEAD, POST", as in Allow
+	Endpoint Endpoint // of Ours; of Refused what was misspelt, or Admin, or NoEndpoint
+	Group    Group    // of the endpoint; none for Admin
+	Methods  string   // of the endpoint, as in Allow: "GET, HEAD, POST"; OPTIONS is for the caller to add
 }
 
-// Match decides for an escaped path.
-func Match(escapedPath string) Decision { return Decision{} }
+// Allows reports whether the endpoint takes the method.
+func (d Decision) Allows(method string) bool {
+	for rest := d.Methods; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, ", ")
+		if name == method {
+			return true
+		}
+	}
+	return false
+}
 
-// Gated reports whether requests to the path are judged by their token.
-func Gated(escapedPath string) bool { return false }
+// Match decides for an escaped path, url.URL.EscapedPath. A request whose target has no path but an opaque part (url.URL.Opaque) must
+// not get here: Go would forward that part.
+//
+//   - Ours: the path is one of the table, byte for byte.
+//   - Refused: it is another spelling of one of those; or below /_synapse, and neither a plain path below /_synapse/client nor (with
+//     Endpoint Admin) below /_synapse/admin; or in some reading below /_matrix/ or /_synapse/ without beginning so.
+//   - Foreign: all else.
+//
+// It allocates nothing for a path of usual length.
+func Match(escapedPath string) Decision {
+	if d, ours := table[escapedPath]; ours {
+		return d
+	}
+	if under(escapedPath, synapseRoot) {
+		return matchSynapse(escapedPath)
+	}
+	if isPlain(escapedPath) {
+		return Decision{}
+	}
+	return matchReadings(escapedPath)
+}
+
+const (
+	matrixRoot  = "/_matrix"
+	synapseRoot = "/_synapse"
+
+	synapseClient = synapseRoot + "/client"
+	synapseAdmin  = synapseRoot + "/admin"
+)
+
+// matchSynapse decides for a path that begins with /_synapse.
+func matchSynapse(path string) Decision {
+	switch straight := isStraight(path); {
+	case straight && under(path, synapseClient):
+		return Decision{}
+	case straight && under(path, synapseAdmin):
+		return Decision{Kind: Refused, Endpoint: Admin}
+	}
+	return Decision{Kind: Refused}
+}
+
+// matchReadings decides for a path that is not in the table and can be read in more than one way.
+func matchReadings(path string) Decision {
+	if !under(path, matrixRoot) && isRoot(firstSegment(path)) {
+		return Decision{Kind: Refused}
+	}
+	var buf [readingBuf]byte
+	for r := range numReadings {
+		reading := r.read(buf[:0], path)
+		if d, misspelt := table[string(reading)]; misspelt {
+			d.Kind = Refused
+			return d
+		}
+		if under(reading, synapseRoot) || under(reading, matrixRoot) && !under(path, matrixRoot) {
+			return Decision{Kind: Refused}
+		}
+	}
+	return Decision{}
+}
+
+// Gated reports whether a request to the escaped path is judged by its token: in some reading it is below /_matrix/ or /_synapse/, and
+// it is not a plain path below /_matrix/federation/ or /_matrix/key/, where servers speak that have no tokens.
+func Gated(escapedPath string) bool {
+	if strings.HasPrefix(escapedPath, matrixRoot+"/") {
+		servers := strings.HasPrefix(escapedPath, matrixRoot+"/federation/") || strings.HasPrefix(escapedPath, matrixRoot+"/key/")
+		return !servers || !isStraight(escapedPath)
+	}
+	if strings.HasPrefix(escapedPath, synapseRoot+"/") {
+		return true
+	}
+	return !isPlain(escapedPath) && readsAsRoot(escapedPath)
+}
+
+// readsAsRoot reports whether the path is below /_matrix or /_synapse in some reading.
+func readsAsRoot(path string) bool {
+	if isRoot(firstSegment(path)) {
+		return true
+	}
+	var buf [readingBuf]byte
+	for r := range numReadings {
+		if reading := r.read(buf[:0], path); under(reading, matrixRoot) || under(reading, synapseRoot) {
+			return true
+		}
+	}
+	return false
+}
+
+// under reports whether path is root or something below it.
+func under[T string | []byte](path T, root string) bool {
+	if len(path) < len(root) || string(path[:len(root)]) != root {
+		return false
+	}
+	return len(path) == len(root) || path[len(root)] == '/'
+}
