@@ -1,0 +1,101 @@
+package store
+
+import (
+	"iter"
+	"slices"
+	"time"
+)
+
+// Tx is a transaction: in View a snapshot, in Update the place to write. It is good until the function returns, and only
+// in that function's goroutine.
+type Tx struct {
+	snapshot snapshot
+	stack    []*overlay // lowest first; the last is this function's own; nil in a View
+	now      time.Time
+	revision uint64
+	hooks    []func()
+	done     bool
+}
+
+// Now is the time of this transaction: one for all that it decides, in UTC and as exact as it is stored.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Revision is, in a View, the revision of the snapshot, and in an Update the one that this function's writes will have.
+// Revisions grow; several functions may share one.
+func (tx *Tx) Revision() uint64 { return tx.revision }
+
+// OnCommit adds a function that is called once this one's writes are durable and visible, in the order of commits and
+// before the caller of Update is answered; never if the function or the commit fails. It runs on the writer's goroutine:
+// it must be short and must not call the store. In a View it is never called.
+func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
+
+// get reads a key. The value belongs to the caller, but for writing.
+func (tx *Tx) get(key []byte) ([]byte, error) {
+	if tx.done {
+		return nil, errTxDone
+	}
+	for _, o := range slices.Backward(tx.stack) {
+		value, ok := o.get(key)
+		if ok && value == nil {
+			return nil, ErrNotFound
+		}
+		if ok {
+			return value, nil
+		}
+	}
+	return tx.snapshot.get(key)
+}
+
+// set writes a key; nil deletes it.
+func (tx *Tx) set(key, value []byte) { tx.stack[len(tx.stack)-1].set(key, value) }
+
+// writable reports why nothing can be written.
+func (tx *Tx) writable() error {
+	if tx.done {
+		return errTxDone
+	}
+	if tx.stack == nil {
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// scan lists keys with a prefix in order, beginning at from, as they are at the call; what the function writes while it
+// ranges is not seen. Values are read only if wanted.
+func (tx *Tx) scan(prefix, from []byte, values bool) iter.Seq2[kv, error] {
+	return func(yield func(kv, error) bool) {
+		if tx.done {
+			yield(kv{}, errTxDone)
+			return
+		}
+		above := rangeOf(tx.stack, prefix, from)
+		for item, err := range tx.snapshot.scan(prefix, from, values) {
+			if err != nil {
+				yield(kv{}, err)
+				return
+			}
+			var stop, same bool
+			if above, stop, same = yieldUpTo(above, item.key, yield); stop {
+				return
+			}
+			if !same && !yield(item, nil) {
+				return
+			}
+		}
+		yieldUpTo(above, nil, yield)
+	}
+}
+
+// yieldUpTo yields what was written up to and including key (nil: everything) and returns the rest. Deletions are
+// skipped. same reports whether key itself was written over.
+func yieldUpTo(above []kv, key []byte, yield func(kv, error) bool) (rest []kv, stop, same bool) {
+	for len(above) > 0 && (key == nil || string(above[0].key) <= string(key)) {
+		first := above[0]
+		above = above[1:]
+		same = string(first.key) == string(key)
+		if first.value != nil && !yield(first, nil) {
+			return nil, true, same
+		}
+	}
+	return above, false, same
+}
