@@ -121,8 +121,14 @@ func (s *Session) MarkUsed(generation uint64, at time.Time) bool {
 // Prune drops what no answer depends on any more: access tokens more than StaleAccess past their end, and consumed refresh
 // tokens, with their seals, whose grace is over. It reports whether the record changed.
 func (s *Session) Prune(now time.Time, grace time.Duration) bool {
-	access, consumed := len(s.Access), len(s.Consumed)
-	s.Access = slices.DeleteFunc(s.Access, func(a AccessToken) bool { return !a.Live(now.Add(-StaleAccess)) })
+	consumed := len(s.Consumed)
 	s.Consumed = slices.DeleteFunc(s.Consumed, func(c ConsumedToken) bool { return !c.InGrace(now, grace) })
-	return len(s.Access) != access || len(s.Consumed) != consumed
+	return s.PruneAccess(now) || len(s.Consumed) != consumed
+}
+
+// PruneAccess is Prune for access tokens alone.
+func (s *Session) PruneAccess(now time.Time) bool {
+	access := len(s.Access)
+	s.Access = slices.DeleteFunc(s.Access, func(a AccessToken) bool { return !a.Live(now.Add(-StaleAccess)) })
+	return len(s.Access) != access
 }

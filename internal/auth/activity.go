@@ -1,0 +1,160 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+const (
+	flushEvery  = 45 * time.Second
+	flushBatch  = 500 // sessions in one Update
+	maxAgentLen = 255 // bytes of a user agent that are stored
+)
+
+// unsaved is what one live session has to write.
+type unsaved struct {
+	live     *liveSession
+	id       ulid.ULID
+	seen     store.LastSeen
+	firstUse map[uint64]time.Time
+}
+
+// flush writes what live sessions know and the disk does not: activity, in records of its own, and first uses, into the
+// sessions. A crash before it only lengthens a grace.
+func (s *Service) flush(ctx context.Context) error {
+	var batch []unsaved
+	var failed error
+	write := func() {
+		if err := s.save(ctx, batch); err != nil {
+			failed = err
+		}
+		batch = batch[:0]
+	}
+	s.live.each(func(l *liveSession) {
+		u, ok := l.unsavedNow()
+		if !ok {
+			return
+		}
+		if batch = append(batch, u); len(batch) == flushBatch {
+			write()
+		}
+	})
+	if len(batch) > 0 {
+		write()
+	}
+	return failed
+}
+
+// unsavedNow takes what is to be written. Until it is, the object counts as unsaved: a failure puts the mark back.
+func (l *liveSession) unsavedNow() (unsaved, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.state.Load()
+	if !l.unsaved || st == nil || st.session.ID.IsZero() {
+		return unsaved{}, false
+	}
+	u := unsaved{live: l, id: st.session.ID, seen: l.lastSeenLocked()}
+	if len(l.firstUse) > 0 {
+		u.firstUse = make(map[uint64]time.Time, len(l.firstUse))
+		for g, at := range l.firstUse {
+			u.firstUse[g] = at
+		}
+	}
+	l.unsaved = false
+	return u, true
+}
+
+// lastSeenLocked is the activity as it is stored.
+func (l *liveSession) lastSeenLocked() store.LastSeen {
+	seen := l.seen
+	if l.addr.IsValid() {
+		seen.Addr = l.addr.String()
+	}
+	if len(seen.UserAgent) > maxAgentLen {
+		seen.UserAgent = seen.UserAgent[:maxAgentLen]
+	}
+	return seen
+}
+
+// save writes one batch.
+func (s *Service) save(ctx context.Context, batch []unsaved) error {
+	err := s.update(ctx, func(tx *store.Tx) error {
+		for i := range batch {
+			if err := s.saveOne(tx, &batch[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		for i := range batch {
+			batch[i].live.mu.Lock()
+			batch[i].live.unsaved = true
+			batch[i].live.mu.Unlock()
+		}
+	}
+	return err
+}
+
+func (s *Service) saveOne(tx *store.Tx, u *unsaved) error {
+	sess, err := tx.Session(u.id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	changed := false
+	for g, at := range u.firstUse {
+		changed = sess.MarkUsed(g, at) || changed
+	}
+	if changed {
+		if err := s.putSession(tx, &sess); err != nil {
+			return err
+		}
+	}
+	if u.seen.At.IsZero() {
+		return nil
+	}
+	old, err := tx.LastSeen(u.id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return tx.PutLastSeen(merge(u.id, old, u.seen))
+}
+
+// merge is the newer activity, with what it does not know from the older.
+func merge(id ulid.ULID, old, newer store.LastSeen) store.LastSeen {
+	newer.SessionID = id
+	if newer.At.Before(old.At) {
+		newer.At = old.At
+	}
+	if newer.Addr == "" {
+		newer.Addr = old.Addr
+	}
+	if newer.UserAgent == "" {
+		newer.UserAgent = old.UserAgent
+	}
+	return newer
+}
+
+// newest merges what is stored with what the live session of the handle, if there is one, has seen since.
+func (ls *liveSessions) newest(h token.Handle, stored store.LastSeen) store.LastSeen {
+	l := ls.peek(h)
+	if l == nil {
+		return stored
+	}
+	defer l.unpin()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen.At.IsZero() {
+		return stored
+	}
+	return merge(stored.SessionID, stored, l.lastSeenLocked())
+}

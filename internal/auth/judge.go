@@ -1,0 +1,244 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// Admission is a judged request's hold on its live session. The zero value holds nothing.
+type Admission struct {
+	Verdict Verdict
+	live    *liveSession
+	state   *liveState
+}
+
+// Judge judges an access token for the gate, and notes activity and first use. It does not allocate when the session is in
+// memory. An error means that there is no verdict: storage trouble. Call Release when the request is over.
+func (s *Service) Judge(ctx context.Context, text string, from From) (Admission, error) {
+	t, err := token.Parse(text)
+	if errors.Is(err, token.ErrForeign) {
+		return Admission{Verdict: Foreign}, nil
+	}
+	if err != nil || t.Kind.IsRefresh() {
+		return Admission{Verdict: Unknown}, nil
+	}
+	h := t.Hash()
+	a, err := s.admit(ctx, t, h)
+	if a.Verdict == Active && !from.Unproven {
+		a.live.note(a.state, h, s.now(), from)
+	}
+	return a, err
+}
+
+// admit finds the session of an access token and judges the token by it. With an Unknown verdict nothing is held.
+func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admission, error) {
+	l := s.live.peek(t.Handle)
+	if l == nil {
+		if !s.mint.Authentic(t) {
+			return Admission{Verdict: Unknown}, nil
+		}
+		var err error
+		if l, err = s.live.acquire(ctx, t.Handle); err != nil {
+			return Admission{}, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+		}
+		if l == nil {
+			return Admission{Verdict: Unknown}, nil
+		}
+	}
+	st := l.state.Load()
+	if v := s.verdict(st, t, h); v != Unknown {
+		return Admission{Verdict: v, live: l, state: st}, nil
+	}
+	l.unpin()
+	return Admission{Verdict: Unknown}, nil
+}
+
+// verdict judges a token by its session's state. The MAC tells a token that we made and no longer keep from an invented one.
+func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
+	if st.session.ID.IsZero() || st.session.Ended() || (st.user != nil && st.user.deactivated.Load()) {
+		return Unknown
+	}
+	kept := st.find(h)
+	if kept == nil && !s.mint.Authentic(t) {
+		return Unknown
+	}
+	if kept == nil || !kept.Live(s.now()) {
+		return Expired
+	}
+	if st.user == nil || !st.api {
+		return Unknown
+	}
+	if st.user.locked.Load() {
+		return Locked
+	}
+	return Active
+}
+
+func (st *liveState) find(h token.Hash) *store.AccessToken {
+	for i := range st.session.Access {
+		if st.session.Access[i].Hash == h {
+			return &st.session.Access[i]
+		}
+	}
+	return nil
+}
+
+// Done is closed when the session has ended or its user has been locked; judge again to learn which. Nil: never.
+func (a Admission) Done() <-chan struct{} {
+	if a.live == nil {
+		return nil
+	}
+	return a.live.doneChan()
+}
+
+// Release lets the live session go. It is called once.
+func (a Admission) Release() {
+	if a.live != nil {
+		a.live.unpin()
+	}
+}
+
+// UserID is the owner of the session; empty if nothing is held.
+func (a Admission) UserID() mxid.UserID {
+	if a.state == nil || a.state.user == nil {
+		return ""
+	}
+	return a.state.user.userID
+}
+
+// DeviceID is the session's device; empty if it has none.
+func (a Admission) DeviceID() mxid.DeviceID {
+	if a.state == nil {
+		return ""
+	}
+	return a.state.session.DeviceID
+}
+
+// ClientID is the OAuth client of the session; empty for legacy ones.
+func (a Admission) ClientID() string {
+	if a.state == nil {
+		return ""
+	}
+	return a.state.session.ClientID
+}
+
+// SessionID identifies the session; zero if nothing is held.
+func (a Admission) SessionID() ulid.ULID {
+	if a.state == nil {
+		return ulid.ULID{}
+	}
+	return a.state.session.ID
+}
+
+// Admin reports whether the token carries the server admin scope and its user has the right to it now.
+func (a Admission) Admin() bool {
+	return a.state != nil && a.state.admin && a.state.user != nil && a.state.user.admin.Load()
+}
+
+// Introspect says what an access token is good for, with the leeway that the homeserver needs: it is active until
+// store.StaleAccess past its end, since the homeserver must not see an end before the gate does.
+//
+// ErrTokenUnknown, ErrTokenExpired: inactive. ErrUserLocked: nothing that may be cached. Others: no answer. RFC 7662 §2.2,
+// Synapse mas.py.
+func (s *Service) Introspect(ctx context.Context, text string) (Introspection, error) {
+	t, err := token.Parse(text)
+	if err != nil || t.Kind.IsRefresh() {
+		return Introspection{}, ErrTokenUnknown
+	}
+	h := t.Hash()
+	a, err := s.admit(ctx, t, h)
+	if err != nil {
+		return Introspection{}, err
+	}
+	defer a.Release()
+	now := s.now()
+	switch a.Verdict {
+	case Active:
+	case Locked:
+		return Introspection{}, ErrUserLocked
+	case Expired:
+		kept := a.state.find(h)
+		if kept == nil || !kept.Live(now.Add(-store.StaleAccess)) || a.state.user == nil || !a.state.api {
+			return Introspection{}, ErrTokenExpired
+		}
+		if a.state.user.locked.Load() {
+			return Introspection{}, ErrUserLocked
+		}
+	default:
+		return Introspection{}, ErrTokenUnknown
+	}
+	a.live.note(a.state, h, now, From{})
+	return a.introspection(h), nil
+}
+
+func (a Admission) introspection(h token.Hash) Introspection {
+	st := a.state
+	i := Introspection{
+		SessionID: st.session.ID,
+		Subject:   st.user.id,
+		Localpart: st.user.localpart,
+		DeviceID:  st.session.DeviceID,
+		ClientID:  st.session.ClientID,
+		Scope:     st.scopes,
+		ExpiresAt: st.find(h).ExpiresAt,
+	}
+	if a.Admin() {
+		i.Scope = append(slices.Clip(st.scopes), mxid.ScopeAdmin)
+	}
+	return i
+}
+
+// grants says what a session's scope amounts to: the client-server API, the server admin API, and the scope tokens for the
+// homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before 1.138 knows only the latter).
+func grants(s *store.Session) (api, admin bool, scopes []string) {
+	api = s.Kind == store.SessionCompat || slices.Contains(s.Scope, mxid.ScopeAPI)
+	admin = slices.Contains(s.Scope, mxid.ScopeAdmin)
+	if api {
+		scopes = append(scopes, mxid.ScopeAPI, mxid.ScopeAPIUnstable)
+	}
+	if stable, unstable, ok := s.DeviceID.Scopes(); ok && s.DeviceID != "" {
+		scopes = append(scopes, stable, unstable)
+	}
+	for _, sc := range s.Scope {
+		if sc != mxid.ScopeAPI && sc != mxid.ScopeAdmin {
+			scopes = append(scopes, sc)
+		}
+	}
+	return api, admin, scopes
+}
+
+// note remembers activity, and the first use of the token's generation: from then on the refresh token before it is on its
+// way out. Both reach the disk with the next batch.
+func (l *liveSession) note(st *liveState, h token.Hash, now time.Time, from From) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unsaved = true
+	l.seen.At = now
+	if from.Addr.IsValid() && from.Addr != l.addr {
+		l.addr = from.Addr
+	}
+	if from.UserAgent != "" && from.UserAgent != l.seen.UserAgent {
+		l.seen.UserAgent = from.UserAgent
+	}
+	if st.unused == 0 {
+		return
+	}
+	if t := st.find(h); t == nil || t.Generation != st.unused {
+		return
+	}
+	if _, known := l.firstUse[st.unused]; !known {
+		if l.firstUse == nil {
+			l.firstUse = make(map[uint64]time.Time, 1)
+		}
+		l.firstUse[st.unused] = now
+	}
+}

@@ -1,0 +1,388 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// Bounds of what is kept in memory. Beyond them the least recently used objects go that nobody holds.
+const (
+	liveShards    = 64
+	maxLive       = 32 << 10 // live sessions, about 0.5 KB each
+	maxNegative   = 4 << 10  // handles known to belong to no session
+	evictionProbe = 8        // candidates looked at for one eviction
+)
+
+// liveSessions holds one object per session in use, found by access handle, and one per user of such a session.
+//
+// An Update that changes a session or a user flips its object after the commit, on the store's writer goroutine and in
+// commit order, before its caller is answered. A fill puts an empty object into the map before it takes its snapshot, so
+// that such a flip finds it; if one came in between, the fill reads again. A request pins the object it uses, under the
+// shard's lock; only unpinned objects are evicted, under the same lock: nobody holds an object that has left the map.
+type liveSessions struct {
+	db     *store.DB
+	server mxid.ServerName
+	shards [liveShards]liveShard
+	users  liveUsers
+}
+
+type liveShard struct {
+	mu       sync.RWMutex
+	sessions map[token.Handle]*liveSession
+	absent   *simplelru.LRU[token.Handle, struct{}] // negative answers
+}
+
+// liveSession is the object of one access handle.
+type liveSession struct {
+	handle token.Handle
+	pins   atomic.Int32
+	state  atomic.Pointer[liveState] // nil: not filled yet
+	fill   chan struct{}             // capacity 1: one fill at a time
+
+	mu       sync.Mutex
+	stamp    uint64               // revision of the last flip
+	done     chan struct{}        // closed when the session ends or its user is locked; nil: nobody waits
+	firstUse map[uint64]time.Time // generation → its first use, on the monotonic clock
+	unsaved  bool                 // marks or activity that are not on disk yet
+	seen     store.LastSeen       // the newest activity, but for the address; zero: none since the fill
+	addr     netip.Addr           // of the newest activity
+}
+
+// liveState is what judging needs of a session. It is never changed, only replaced.
+type liveState struct {
+	session store.Session // without refresh tokens and seals; the zero ID: there is no such session
+	user    *liveUser     // nil: a client's own session
+	api     bool          // grants the client-server API
+	admin   bool          // grants the server admin API, if the user has the right
+	scopes  []string      // as the homeserver is told
+	unused  uint64        // generation whose first use is awaited; 0: none
+}
+
+func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
+	ls := &liveSessions{db: db, server: server}
+	for i := range ls.shards {
+		ls.shards[i].sessions = make(map[token.Handle]*liveSession)
+		ls.shards[i].absent, _ = simplelru.NewLRU[token.Handle, struct{}](maxNegative/liveShards, nil)
+	}
+	ls.users.all = make(map[ulid.ULID]*liveUser)
+	return ls
+}
+
+func (ls *liveSessions) shard(h token.Handle) *liveShard {
+	return &ls.shards[(uint(h[0])*31+uint(h[1])*7+uint(h[7]))%liveShards]
+}
+
+// peek returns the object of a handle if it is in memory and filled, pinned. It does not allocate.
+func (ls *liveSessions) peek(h token.Handle) *liveSession {
+	sh := ls.shard(h)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	l := sh.sessions[h]
+	if l == nil || l.state.Load() == nil {
+		return nil
+	}
+	l.pins.Add(1)
+	return l
+}
+
+// acquire returns the object of a handle, pinned and filled, or nil if no session has that handle.
+func (ls *liveSessions) acquire(ctx context.Context, h token.Handle) (*liveSession, error) {
+	l := ls.pinned(h)
+	if l == nil {
+		return nil, nil
+	}
+	if err := ls.filled(ctx, l); err != nil {
+		l.unpin()
+		return nil, err
+	}
+	if l.state.Load().session.ID.IsZero() {
+		l.unpin()
+		return nil, nil
+	}
+	return l, nil
+}
+
+// pinned finds or makes the object of a handle, or returns nil if the handle is known to be nobody's.
+func (ls *liveSessions) pinned(h token.Handle) *liveSession {
+	sh := ls.shard(h)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if l := sh.sessions[h]; l != nil {
+		l.pins.Add(1)
+		return l
+	}
+	if _, ok := sh.absent.Get(h); ok {
+		return nil
+	}
+	if len(sh.sessions) >= maxLive/liveShards {
+		ls.evictLocked(sh)
+	}
+	l := &liveSession{handle: h, fill: make(chan struct{}, 1)}
+	l.pins.Add(1)
+	sh.sessions[h] = l
+	return l
+}
+
+// evictLocked makes room for one object, if there is one that nobody holds and that has nothing to save.
+func (ls *liveSessions) evictLocked(sh *liveShard) {
+	var victim *liveSession
+	var oldest time.Time
+	probes := 0
+	for _, l := range sh.sessions { // in random order
+		if at, ok := l.evictable(); ok {
+			if victim == nil || at.Before(oldest) {
+				victim, oldest = l, at
+			}
+			if probes++; probes == evictionProbe {
+				break
+			}
+		}
+	}
+	if victim != nil {
+		ls.dropLocked(sh, victim)
+	}
+}
+
+// dropLocked takes an object out of the map, together with its share in its user.
+func (ls *liveSessions) dropLocked(sh *liveShard, l *liveSession) {
+	delete(sh.sessions, l.handle)
+	if st := l.state.Load(); st != nil && st.user != nil {
+		ls.users.release(st.user, l)
+	}
+}
+
+// filled waits until the object has a state, and reads it from the store if nobody else does.
+func (ls *liveSessions) filled(ctx context.Context, l *liveSession) error {
+	if l.state.Load() != nil {
+		return nil
+	}
+	select {
+	case l.fill <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.fill }()
+	for l.state.Load() == nil {
+		if err := ls.read(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read takes one snapshot of the session and sets the state from it, unless a flip has overtaken it.
+func (ls *liveSessions) read(l *liveSession) error {
+	var s store.Session
+	var revision uint64
+	err := ls.db.View(func(tx *store.Tx) (err error) {
+		revision = tx.Revision()
+		s, err = tx.SessionByAccessHandle(l.handle)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		ls.setAbsent(l, revision)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var u *liveUser
+	if !s.UserID.IsZero() {
+		if u, err = ls.users.acquire(ls, s.UserID, l); err != nil {
+			return err
+		}
+	}
+	if !l.set(newLiveState(&s, u), revision) && u != nil {
+		ls.users.release(u, l)
+	}
+	return nil
+}
+
+// set fills the object from a snapshot, unless a flip has overtaken it.
+func (l *liveSession) set(st *liveState, revision uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stamp > revision {
+		return false
+	}
+	l.state.Store(st)
+	return true
+}
+
+// setAbsent notes that no session has this handle; the object leaves the map for the small cache of negative answers.
+func (ls *liveSessions) setAbsent(l *liveSession, revision uint64) {
+	sh := ls.shard(l.handle)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stamp > revision {
+		return
+	}
+	l.state.Store(new(liveState))
+	delete(sh.sessions, l.handle)
+	sh.absent.Add(l.handle, struct{}{})
+}
+
+// flip brings the object of a session, if it is in memory, to what was just committed. It runs on the store's writer.
+func (ls *liveSessions) flip(s *store.Session, revision uint64) {
+	sh := ls.shard(s.AccessHandle)
+	sh.mu.Lock()
+	l := sh.sessions[s.AccessHandle]
+	sh.absent.Remove(s.AccessHandle)
+	sh.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stamp = revision
+	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {
+		l.state.Store(newLiveState(s, old.user))
+	}
+	l.rememberFirstUses(s)
+	if s.Ended() {
+		l.closeLocked()
+	}
+}
+
+// refresh reads every object in memory again: the store was reopened after a commit whose outcome nobody knew.
+func (ls *liveSessions) refresh() {
+	for i := range ls.shards {
+		ls.shards[i].mu.Lock()
+		ls.shards[i].absent.Purge()
+		ls.shards[i].mu.Unlock()
+	}
+	ls.each(func(l *liveSession) {
+		_ = ls.db.View(func(tx *store.Tx) error {
+			s, err := tx.SessionByAccessHandle(l.handle)
+			if err != nil {
+				return err
+			}
+			ls.flip(&s, tx.Revision())
+			if u, err := tx.User(s.UserID); err == nil {
+				ls.users.flip(&u, tx.Revision())
+			}
+			return nil
+		})
+	})
+}
+
+// each calls fn for every object in memory, pinned meanwhile.
+func (ls *liveSessions) each(fn func(*liveSession)) {
+	for i := range ls.shards {
+		sh := &ls.shards[i]
+		sh.mu.RLock()
+		all := make([]*liveSession, 0, len(sh.sessions))
+		for _, l := range sh.sessions {
+			l.pins.Add(1)
+			all = append(all, l)
+		}
+		sh.mu.RUnlock()
+		for _, l := range all {
+			fn(l)
+			l.unpin()
+		}
+	}
+}
+
+// size is the number of sessions in memory.
+func (ls *liveSessions) size() (n int) {
+	for i := range ls.shards {
+		ls.shards[i].mu.RLock()
+		n += len(ls.shards[i].sessions)
+		ls.shards[i].mu.RUnlock()
+	}
+	return n
+}
+
+func newLiveState(s *store.Session, u *liveUser) *liveState {
+	st := &liveState{session: *s, user: u}
+	for i := range s.Consumed {
+		if s.Consumed[i].SuccessorUsedAt.IsZero() {
+			st.unused = max(st.unused, s.Consumed[i].Generation+1)
+		}
+	}
+	st.session.Consumed = nil
+	st.api, st.admin, st.scopes = grants(s)
+	return st
+}
+
+func (l *liveSession) unpin() { l.pins.Add(-1) }
+
+// evictable reports whether the object may leave the map, and when it was last used.
+func (l *liveSession) evictable() (lastUse time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen.At, l.pins.Load() == 0 && !l.unsaved
+}
+
+// doneChan returns a channel that is closed when the session ends or its user is locked; at once if that is so already.
+func (l *liveSession) doneChan() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.state.Load()
+	if st.session.Ended() || (st.user != nil && st.user.locked.Load()) {
+		return closedChan
+	}
+	if l.done == nil {
+		l.done = make(chan struct{})
+	}
+	return l.done
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// cut wakes those who wait for the session's end. A later wait gets a new channel.
+func (l *liveSession) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closeLocked()
+}
+
+func (l *liveSession) closeLocked() {
+	if l.done != nil {
+		close(l.done)
+		l.done = nil
+	}
+}
+
+// rememberFirstUses takes over the first uses that the record knows, and forgets those of generations that are gone.
+func (l *liveSession) rememberFirstUses(s *store.Session) {
+	for g := range l.firstUse {
+		if !waitsFor(s, g) {
+			delete(l.firstUse, g)
+		}
+	}
+	for i := range s.Consumed {
+		c := &s.Consumed[i]
+		if _, known := l.firstUse[c.Generation+1]; known || c.SuccessorUsedAt.IsZero() {
+			continue
+		}
+		if l.firstUse == nil {
+			l.firstUse = make(map[uint64]time.Time, 1)
+		}
+		l.firstUse[c.Generation+1] = c.SuccessorUsedAt
+	}
+}
+
+// waitsFor reports whether a consumed refresh token of the session has this generation as its successor.
+func waitsFor(s *store.Session, generation uint64) bool {
+	for i := range s.Consumed {
+		if s.Consumed[i].Generation+1 == generation {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,215 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// Bounds of holding a refresh that is in trouble. A fast failure there is a logout for some clients.
+const (
+	holdFor     = 10 * time.Second
+	maxHeld     = 1024
+	holdFirst   = 50 * time.Millisecond // the first pause; it doubles
+	holdLongest = time.Second
+)
+
+// reasonReplayed is why a session ends when a refresh token of its past is presented.
+const reasonReplayed = "refresh_replayed"
+
+// Refresh rotates a refresh token of the given kind (RFC 6749 §6, Matrix CS §refresh): a new pair, or the same pair as
+// before while the answer to the last rotation may have been lost. Trouble never looks like a verdict: it is retried here
+// for a while.
+//
+// ErrTokenUnknown: the session is over, or is now because the token was one of its past. Anything else: try again later.
+// Gate: the Update that finds the presented token among those of its session.
+func (s *Service) Refresh(ctx context.Context, text string, kind token.Kind, from From) (Tokens, error) {
+	t, err := token.Parse(text)
+	if err != nil || t.Kind != kind || !s.mint.Authentic(t) {
+		return Tokens{}, ErrTokenUnknown
+	}
+	var out Tokens
+	err = s.hold(ctx, func() (err error) {
+		out, err = s.rotate(ctx, t, from)
+		return err
+	})
+	return out, err
+}
+
+// hold runs fn until it comes to a verdict, for as long as a client can be made to wait.
+func (s *Service) hold(ctx context.Context, fn func() error) error {
+	err := fn()
+	if settled(err) {
+		return err
+	}
+	if s.holding.Add(1) > maxHeld {
+		s.holding.Add(-1)
+		return err
+	}
+	defer s.holding.Add(-1)
+	end := time.NewTimer(holdFor)
+	defer end.Stop()
+	for pause := holdFirst; ; pause = min(2*pause, holdLongest) {
+		select {
+		case <-time.After(pause):
+		case <-end.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+		if err = fn(); settled(err) {
+			return err
+		}
+	}
+}
+
+func settled(err error) bool { return err == nil || errors.Is(err, ErrTokenUnknown) }
+
+// rotate is one attempt at a refresh: look the session up, mint what may be needed, decide in one Update.
+func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens, error) {
+	set := s.settings.Load()
+	sess, user, err := s.sessionByRefresh(t.Handle)
+	if err != nil {
+		return Tokens{}, err
+	}
+	r, err := s.newRotation(set, t, &sess)
+	if err != nil {
+		return Tokens{}, err
+	}
+	r.firstUse = s.live.firstUses(sess.AccessHandle)
+	var pair token.Successor
+	var outcome rotated
+	replayed := false
+	err = s.update(ctx, func(tx *store.Tx) (err error) {
+		if sess, err = tx.Session(sess.ID); err != nil {
+			return err
+		}
+		if replayed, outcome = false, rotatedUnknown; sess.Ended() {
+			return nil
+		}
+		if pair, outcome, err = r.apply(&sess, tx.Now()); err != nil {
+			return err
+		}
+		switch outcome {
+		case rotatedFresh:
+			return s.putSession(tx, &sess)
+		case rotatedRepeated:
+			return nil
+		}
+		replayed = true
+		return s.end(tx, &sess, reasonReplayed)
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Tokens{}, fmt.Errorf("rotating: %w", err)
+	}
+	if err != nil || outcome == rotatedUnknown {
+		if replayed {
+			s.ended(&sess, s.userID(user.Localpart), from)
+		}
+		return Tokens{}, ErrTokenUnknown
+	}
+	s.live.noteRefresh(sess.AccessHandle, s.now(), from)
+	out := s.tokens(&sess, &user, pair.Access, pair.AccessExpiresAt)
+	out.RefreshToken = token.NewSecret(pair.Refresh.Reveal())
+	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: from.Addr})
+	return out, nil
+}
+
+// sessionByRefresh finds the live session of a refresh handle, and its user.
+func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user store.User, err error) {
+	err = s.DB.View(func(tx *store.Tx) (err error) {
+		if sess, err = tx.SessionByRefreshHandle(h); err != nil {
+			return err
+		}
+		user, err = tx.User(sess.UserID)
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return sess, user, ErrTokenUnknown
+	case err != nil:
+		return sess, user, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+	case sess.Ended() || user.Deactivated():
+		return sess, user, ErrTokenUnknown
+	}
+	return sess, user, nil
+}
+
+// newRotation mints and seals all that the Update may need, so that the writer only decides.
+func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session) (*rotation, error) {
+	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), grace: set.RefreshGrace}
+	access, refresh := tokenKinds(sess.Kind)
+	var err error
+	if r.fresh.Access, err = s.mint.New(access, sess.AccessHandle); err != nil {
+		return nil, err
+	}
+	if r.fresh.Refresh, err = s.mint.New(refresh, sess.RefreshHandle); err != nil {
+		return nil, err
+	}
+	if _, err = io.ReadFull(&s.rand, r.nonce[:]); err != nil {
+		return nil, fmt.Errorf("reading randomness: %w", err)
+	}
+	r.fresh.AccessExpiresAt = s.now().Add(r.ttl)
+	r.seal, err = token.Seal(t, sess.ID[:], r.nonce, r.fresh)
+	return r, err
+}
+
+// ttl is the life of an access token of a refreshable session.
+func (set *Settings) ttl(store.SessionKind) time.Duration { return set.CompatTTL }
+
+// tokenKinds are the kinds of a session's access and refresh tokens.
+func tokenKinds(k store.SessionKind) (access, refresh token.Kind) {
+	switch k {
+	case store.SessionCompat:
+		return token.CompatAccess, token.CompatRefresh
+	case store.SessionPersonal:
+		return token.Personal, 0
+	}
+	return token.Access, token.Refresh
+}
+
+// tokens is what a session's user is handed.
+func (s *Service) tokens(sess *store.Session, user *store.User, access token.Token, end time.Time) Tokens {
+	return Tokens{
+		SessionID:   sess.ID,
+		UserID:      s.userID(user.Localpart),
+		DeviceID:    sess.DeviceID,
+		Scope:       sess.Scope,
+		AccessToken: token.NewSecret(access.Reveal()),
+		ExpiresAt:   end,
+	}
+}
+
+// firstUses returns what the live session of a handle knows of first uses, if it is in memory.
+func (ls *liveSessions) firstUses(h token.Handle) map[uint64]time.Time {
+	l := ls.peek(h)
+	if l == nil {
+		return nil
+	}
+	defer l.unpin()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.firstUse) == 0 {
+		return nil
+	}
+	out := make(map[uint64]time.Time, len(l.firstUse))
+	for g, at := range l.firstUse {
+		out[g] = at
+	}
+	return out
+}
+
+// noteRefresh remembers a refresh as activity, if the session is in memory.
+func (ls *liveSessions) noteRefresh(h token.Handle, now time.Time, from From) {
+	l := ls.peek(h)
+	if l == nil || from.Unproven {
+		return
+	}
+	defer l.unpin()
+	l.note(new(liveState), token.Hash{}, now, from)
+}

@@ -1,0 +1,137 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+const (
+	sweepEvery   = time.Minute
+	sweepBatch   = 500                 // records of one snapshot, and at most of one Update
+	keepEnded    = 30 * 24 * time.Hour // ended sessions are kept for the audit
+	clockEvery   = 10 * time.Second
+	clockStep    = 60 * time.Second // a larger step makes ages doubtful
+	clockDoubt   = time.Hour        // for how long nothing is ended by age then, and after a start
+	finalFlush   = 5 * time.Second
+	reasonIdle   = "idle"
+	sweepsFewest = 20 // a sweep takes at most one part in that many of the time
+)
+
+// Run works until ctx ends: jobs, activity batches, sweeps. Before it returns it has written the last activity.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.jobs.load(); err != nil {
+		return fmt.Errorf("reading jobs: %w", err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.every(ctx, flushEvery, s.flush) })
+	wg.Go(func() { s.every(ctx, sweepEvery, s.sweep) })
+	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
+	wg.Go(func() { s.count(ctx) })
+	<-ctx.Done()
+	s.jobs.close()
+	wg.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalFlush)
+	defer cancel()
+	return s.flush(last)
+}
+
+// every runs a chore again and again. One that takes long runs less often.
+func (s *Service) every(ctx context.Context, pause time.Duration, chore func(context.Context) error) {
+	next := time.NewTimer(pause)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		began := s.now()
+		if err := chore(ctx); err != nil && ctx.Err() == nil {
+			s.settings.Load().Log.Warn("a chore failed, it will be tried again", zap.Error(err))
+		}
+		next.Reset(max(pause, sweepsFewest*s.now().Sub(began)))
+	}
+}
+
+// count takes the census of the stored hashes, once, beside everything else.
+func (s *Service) count(ctx context.Context) {
+	for u, err := range s.Users() {
+		if err != nil || ctx.Err() != nil {
+			return
+		}
+		_ = s.DB.View(func(tx *store.Tx) error {
+			pw, err := tx.Password(u.ID)
+			if err == nil {
+				s.census.Add(pw.Hash)
+			}
+			return err
+		})
+	}
+}
+
+// clock watches for steps of the wall clock.
+type clock struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	last  time.Time // with its monotonic reading
+	doubt time.Time // until then nothing is ended by age
+}
+
+func (c *clock) init(now func() time.Time) {
+	c.now = now
+	c.last = now()
+	c.doubt = c.last.Add(clockDoubt)
+}
+
+// check compares how far the wall clock and the monotonic clock have gone since the last time.
+func (c *clock) check(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	wall, elapsed := now.Round(0).Sub(c.last.Round(0)), now.Sub(c.last)
+	if step := wall - elapsed; step > clockStep || step < -clockStep {
+		c.doubt = now.Add(clockDoubt)
+	}
+	c.last = now
+	return nil
+}
+
+// trusted reports whether ages are to be believed.
+func (c *clock) trusted() bool {
+	_ = c.check(context.Background())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now().After(c.doubt)
+}
+
+// sweep removes what is over, with its indices: seals and access tokens past their time, sessions that nobody uses, ended
+// sessions past their keeping. It reads by cursor, one snapshot at a time, and writes only what has changed.
+func (s *Service) sweep(ctx context.Context) error {
+	var chore []store.Session
+	var failed error
+	cursor := newCursor()
+	for ctx.Err() == nil && !cursor.over {
+		chore = chore[:0]
+		if err := s.DB.View(func(tx *store.Tx) (err error) {
+			chore, err = s.sweepable(tx, cursor, chore)
+			return err
+		}); err != nil {
+			return err
+		}
+		if len(chore) == 0 {
+			continue
+		}
+		if err := s.sweepSome(ctx, chore); err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
