@@ -1,0 +1,101 @@
+package caddymodule
+
+import (
+	"github.com/oklog/ulid/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+)
+
+// authSettings is what the use cases read of a configuration.
+func (a *App) authSettings() auth.Settings {
+	return auth.Settings{
+		Homeserver:      a.homeserver,
+		CompatTTL:       a.conf.compatTTL,
+		RefreshGrace:    a.conf.refreshGrace,
+		RefreshIdle:     a.conf.refreshIdle,
+		PasswordEnabled: a.conf.passwordEnabled,
+		LoginLimit:      a.conf.loginLimit,
+		Log:             a.log,
+		Emit:            a.emit,
+	}
+}
+
+// eventQueue is how many events may wait for Caddy's event handlers, which are anybody's code and may be slow.
+const eventQueue = 1024
+
+// emit is the one place where something that happened becomes a line in the audit log, a count, and an event of Caddy.
+func (a *App) emit(e auth.Event) {
+	countEvent(&e)
+	if ce := a.audit.Check(auditLevel(&e), e.Name); ce != nil {
+		ce.Write(eventFields(&e)...)
+	}
+	if !a.events.ShouldEmit(e.Name) {
+		return
+	}
+	select {
+	case a.pending <- e:
+	default:
+		a.log.Warn("event dropped: the handlers of events are too slow", zap.String("event", e.Name))
+	}
+}
+
+// auditLevel is debug for what happens all the time and says nothing about anybody's account.
+func auditLevel(e *auth.Event) zapcore.Level {
+	if e.Name == "token_refreshed" {
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// dispatchEvents hands events to Caddy until the configuration ends: one after the other, and never on the goroutine of a
+// request or of the database's writer.
+func (a *App) dispatchEvents() {
+	for {
+		select {
+		case e := <-a.pending:
+			a.events.Emit(a.ctx, e.Name, eventData(&e))
+		case <-a.ctx.Done():
+			return
+		}
+	}
+}
+
+// eventFields are an event's members in the audit log.
+func eventFields(e *auth.Event) []zap.Field {
+	var fields []zap.Field
+	eachMember(e, func(key, value string) { fields = append(fields, zap.String(key, value)) })
+	return fields
+}
+
+// eventData are an event's members as Caddy's event handlers see them: {event.data.user_id} and so on.
+func eventData(e *auth.Event) map[string]any {
+	data := make(map[string]any)
+	eachMember(e, func(key, value string) { data[key] = value })
+	return data
+}
+
+// eachMember calls fn for each member that has a value.
+func eachMember(e *auth.Event, fn func(key, value string)) {
+	sessionID, addr := "", ""
+	if e.SessionID != (ulid.ULID{}) {
+		sessionID = e.SessionID.String()
+	}
+	if e.Addr.IsValid() {
+		addr = e.Addr.String()
+	}
+	for _, m := range [...]struct{ key, value string }{
+		{"method", e.Method},
+		{"reason", e.Reason},
+		{"user_id", string(e.UserID)},
+		{"device_id", string(e.DeviceID)},
+		{"session_id", sessionID},
+		{"client_id", e.ClientID},
+		{"client_ip", addr},
+	} {
+		if m.value != "" {
+			fn(m.key, m.value)
+		}
+	}
+}
