@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -16,6 +17,9 @@ const valueFormat = 1
 // maxValue bounds a record, so that it fits into a commit. A session has about 700 bytes.
 const maxValue = 512 << 10
 
+// typicalValue is enough for most records.
+const typicalValue = 1 << 10
+
 // Bounds of what is decoded. Records are ours, but a broken disk may say anything.
 const (
 	maxElements = 1 << 16
@@ -27,10 +31,10 @@ var (
 	decoder = mustDecMode()
 )
 
-func mustEncMode() cbor.EncMode {
+func mustEncMode() cbor.UserBufferEncMode {
 	o := cbor.CoreDetEncOptions()
 	o.Time = cbor.TimeUnixMicro
-	mode, err := o.EncMode()
+	mode, err := o.UserBufferEncMode()
 	if err != nil {
 		panic(err)
 	}
@@ -54,14 +58,15 @@ func mustDecMode() cbor.DecMode {
 
 // encode gives a record's value.
 func encode[T any](record *T) ([]byte, error) {
-	payload, err := encoder.Marshal(record)
-	if err != nil {
+	buffer := bytes.NewBuffer(make([]byte, 0, typicalValue))
+	buffer.WriteByte(valueFormat)
+	if err := encoder.MarshalToBuffer(record, buffer); err != nil {
 		return nil, fmt.Errorf("encoding %T: %w", record, err)
 	}
-	if len(payload) >= maxValue {
-		return nil, fmt.Errorf("%w: %T of %d bytes", ErrTooBig, record, len(payload))
+	if buffer.Len() > maxValue {
+		return nil, fmt.Errorf("%w: %T of %d bytes", ErrTooBig, record, buffer.Len())
 	}
-	return append([]byte{valueFormat}, payload...), nil
+	return buffer.Bytes(), nil
 }
 
 // decode reads a record's value. times names the record's times, which are made exact and put in UTC.

@@ -73,7 +73,7 @@ func (e *engine) tryPin() (p pinned, blocked <-chan struct{}, err error) {
 
 // unpin lets go of a snapshot.
 func (e *engine) unpin(p pinned) {
-	p.discard()
+	defer p.discard()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.pins[p.revision]--; e.pins[p.revision] == 0 {
@@ -178,12 +178,16 @@ func (e *engine) take(wait time.Duration) (*badger.DB, error) {
 	return bdb, nil
 }
 
-// shut turns readers away for good, closes the database when they have left, and does so once.
+// shut turns readers away for good and closes the database when they have left. If they stay it is left open: what is
+// committed is durable, and closing it under a reader would crash.
 func (e *engine) shut() error {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
 	bdb, err := e.take(closeWait)
+	e.mu.Lock()
+	e.admit() // those who wait, so that they are turned away
+	e.mu.Unlock()
 	if err != nil || bdb == nil {
 		return err
 	}

@@ -110,8 +110,10 @@ func (t *table[T]) scanIndex(tx *Tx, index byte, key []byte) iter.Seq2[T, error]
 // behind reads the record behind an index entry; ErrNotFound: the entry is no longer there.
 func (t *table[T]) behind(tx *Tx, entry, pk []byte) (T, error) {
 	var none T
-	if _, err := tx.get(entry); err != nil {
-		return none, err
+	if tx.stack != nil {
+		if _, err := tx.get(entry); err != nil {
+			return none, err
+		}
 	}
 	record, err := t.get(tx, pk)
 	if errors.Is(err, ErrNotFound) {
