@@ -13,6 +13,34 @@ const (
 	numReadings
 )
 
+// after returns the next reading that can differ from those before it, or numReadings. The receiver is what ambiguities found.
+func (found reading) after(r reading) reading {
+	for r++; r < numReadings && r&^found != 0; {
+		r++
+	}
+	return r
+}
+
+// ambiguities returns which ways of reading make a difference for the path.
+func ambiguities(path string) (found reading) {
+	for i := range len(path) {
+		c := path[i]
+		if escape := c == '%' && i+2 < len(path) && isHex(path[i+1]) && isHex(path[i+2]); escape {
+			c = unhex(path[i+1])<<4 | unhex(path[i+2])
+			if c != '%' && c != ';' && c != '\\' {
+				continue
+			}
+		}
+		switch c {
+		case '%': // what is behind it can be anything
+			found |= twice | stray
+		case ';', '\\':
+			found |= stray
+		}
+	}
+	return found
+}
+
 // readingBuf is the length up to which a path is read without allocating.
 const readingBuf = 512
 
@@ -132,7 +160,7 @@ func isStraight(path string) bool {
 		return true
 	}
 	var buf [readingBuf]byte
-	for r := range numReadings {
+	for r, found := reading(0), ambiguities(path); r < numReadings; r = found.after(r) {
 		if hasDots(r.decoded(buf[:0], path)[1:]) {
 			return false
 		}

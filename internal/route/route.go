@@ -129,13 +129,13 @@ func matchReadings(path string) Decision {
 		return Decision{Kind: Refused}
 	}
 	var buf [readingBuf]byte
-	for r := range numReadings {
+	for r, found := reading(0), ambiguities(path); r < numReadings; r = found.after(r) {
 		reading := r.read(buf[:0], path)
 		if d, misspelt := table[string(reading)]; misspelt {
 			d.Kind = Refused
 			return d
 		}
-		if under(reading, synapseRoot) || under(reading, matrixRoot) && !under(path, matrixRoot) {
+		if readsUnder(reading, synapseRoot) || readsUnder(reading, matrixRoot) && !under(path, matrixRoot) {
 			return Decision{Kind: Refused}
 		}
 	}
@@ -161,8 +161,8 @@ func readsAsRoot(path string) bool {
 		return true
 	}
 	var buf [readingBuf]byte
-	for r := range numReadings {
-		if reading := r.read(buf[:0], path); under(reading, matrixRoot) || under(reading, synapseRoot) {
+	for r, found := reading(0), ambiguities(path); r < numReadings; r = found.after(r) {
+		if reading := r.read(buf[:0], path); readsUnder(reading, matrixRoot) || readsUnder(reading, synapseRoot) {
 			return true
 		}
 	}
@@ -170,9 +170,14 @@ func readsAsRoot(path string) bool {
 }
 
 // under reports whether path is root or something below it.
-func under[T string | []byte](path T, root string) bool {
-	if len(path) < len(root) || string(path[:len(root)]) != root {
+func under(path, root string) bool {
+	return strings.HasPrefix(path, root) && (len(path) == len(root) || path[len(root)] == '/')
+}
+
+// readsUnder is under for a reading.
+func readsUnder(reading []byte, root string) bool {
+	if len(reading) < len(root) || string(reading[:len(root)]) != root {
 		return false
 	}
-	return len(path) == len(root) || path[len(root)] == '/'
+	return len(reading) == len(root) || reading[len(root)] == '/'
 }
