@@ -12,7 +12,7 @@ import (
 
 const (
 	greetingTimeout = 5 * time.Second // from the start of a child to its greeting; 40 ms are usual
-	hashTimeout     = time.Minute     // the dearest record takes a few seconds; a child that takes longer is stuck
+	hashTimeout     = 2 * time.Minute // the dearest record takes a few seconds; a child that takes longer is stuck
 	endTimeout      = 5 * time.Second // from the end of a child's input to its own
 )
 
@@ -31,6 +31,7 @@ type child struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
 	waiting map[uint64]chan<- answer // nil: the child is gone
+	ending  *time.Timer              // kills it if it does not end by itself
 
 	gone chan struct{} // closed once the process is reaped and everybody who waited knows
 	fate error         // how it ended; read after gone
@@ -54,7 +55,7 @@ func startChild(cmd *exec.Cmd, concurrency int) (*child, error) {
 	c := &child{cmd: cmd, in: in, out: out, waiting: map[uint64]chan<- answer{}, gone: make(chan struct{})}
 	if err := c.greet(); err != nil {
 		c.kill()
-		return nil, errors.Join(err, cmd.Wait())
+		return nil, fmt.Errorf("%w (%v)", err, cmd.Wait())
 	}
 	go c.read()
 	return c, nil
@@ -134,6 +135,9 @@ func (c *child) read() {
 		close(answers)
 	}
 	c.waiting = nil
+	if c.ending != nil {
+		c.ending.Stop()
+	}
 	c.mu.Unlock()
 	close(c.gone)
 }
@@ -161,11 +165,11 @@ func (c *child) deliver() error {
 // end closes the child's input, whereupon it ends. Nobody uses it any more.
 func (c *child) end() {
 	_ = c.in.Close()
-	timer := time.AfterFunc(endTimeout, c.kill)
-	go func() {
-		<-c.gone
-		timer.Stop()
-	}()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting != nil && c.ending == nil {
+		c.ending = time.AfterFunc(endTimeout, c.kill)
+	}
 }
 
 func (c *child) kill() { _ = c.cmd.Process.Kill() }

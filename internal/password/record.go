@@ -167,7 +167,7 @@ func parseFields(s scheme, fields string) (record, error) {
 // field decodes base64 without padding; passlib writes a dot for the plus sign.
 func field(text string, least int) ([]byte, error) {
 	b, err := base64.RawStdEncoding.Strict().DecodeString(strings.ReplaceAll(text, ".", "+"))
-	if err != nil || len(b) < least || len(b) > maxField {
+	if err != nil || strings.ContainsAny(text, "\r\n") || len(b) < least || len(b) > maxField {
 		return nil, fmt.Errorf("%w: salt or tag", errRecord)
 	}
 	return b, nil

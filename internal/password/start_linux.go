@@ -21,14 +21,14 @@ const (
 func startLow(cmd *exec.Cmd) error {
 	failed := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked
+		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
 			// The main thread cannot end. It waits here, locked, while another one does it.
 			failed <- startLow(cmd)
 			runtime.UnlockOSThread()
 			return
 		}
-		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest)
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowest) // and never unlocked
 		failed <- cmd.Start()
 	}()
 	if err := <-failed; err != nil {

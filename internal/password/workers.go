@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,7 +91,7 @@ func (w *workers) acquire() *child {
 	}
 	w.why = ""
 	w.child = c
-	w.children = append(w.children, c)
+	w.children = append(slices.DeleteFunc(w.children, (*child).isGone), c)
 	c.users++
 	return c
 }
@@ -149,17 +150,6 @@ func (w *workers) retire() {
 	if c != nil && c.users == 0 {
 		c.end()
 	}
-	w.children = slicesDeleteGone(w.children)
-}
-
-func slicesDeleteGone(children []*child) []*child {
-	var left []*child
-	for _, c := range children {
-		if !c.isGone() {
-			left = append(left, c)
-		}
-	}
-	return left
 }
 
 func (w *workers) stopTimer() {
