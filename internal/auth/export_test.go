@@ -1,0 +1,24 @@
+package auth
+
+import "context"
+
+// Flush, Sweep and Settle run a chore now.
+func (s *Service) Flush(ctx context.Context) error { return s.flush(ctx) }
+
+// Sweep runs one sweep.
+func (s *Service) Sweep(ctx context.Context) error { return s.sweep(ctx) }
+
+// ForgetLive drops every live object that nobody holds and that has nothing to save, as eviction does, or with unsaved also
+// those that a crash would lose.
+func (s *Service) ForgetLive(unsaved bool) {
+	for i := range s.live.shards {
+		sh := &s.live.shards[i]
+		sh.mu.Lock()
+		for _, l := range sh.sessions {
+			if _, ok := l.evictable(); ok || unsaved && l.pins.Load() == 0 {
+				s.live.dropLocked(sh, l)
+			}
+		}
+		sh.mu.Unlock()
+	}
+}

@@ -1,0 +1,236 @@
+package auth_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+const (
+	modelTTL   = 5 * time.Minute
+	modelGrace = time.Minute
+)
+
+// modelSession is a session as the rules describe it, without hashes, seals or records: every token in clear.
+type modelSession struct {
+	id      string
+	ended   bool
+	refresh []string          // by generation, all of them
+	used    map[int]time.Time // generation → first use
+	access  []modelAccess     // newest first, as many as are kept
+	old     []string          // access tokens that are not kept any more
+	issued  string            // the newest access token
+}
+
+type modelAccess struct {
+	text string
+	end  time.Time
+	gen  int
+}
+
+func (m *modelSession) current() int { return len(m.refresh) - 1 }
+
+// inGrace: until the successor has been used, and for the grace after its first use.
+func (m *modelSession) inGrace(gen int, now time.Time) bool {
+	at, used := m.used[gen+1]
+	return !used || now.Sub(at) < modelGrace
+}
+
+func (m *modelSession) use(gen int, now time.Time) {
+	if _, used := m.used[gen]; !used {
+		m.used[gen] = now
+	}
+}
+
+// add keeps a new access token; those before it that still live, live on for a minute at least.
+func (m *modelSession) add(text string, end, now time.Time) {
+	m.access = slices.DeleteFunc(m.access, func(a modelAccess) bool {
+		over := !now.Before(a.end.Add(store.StaleAccess))
+		if over {
+			m.old = append(m.old, a.text)
+		}
+		return over
+	})
+	for i := range m.access {
+		if a := &m.access[i]; now.Before(a.end) && a.end.Before(now.Add(time.Minute)) {
+			a.end = now.Add(time.Minute)
+		}
+	}
+	m.access = slices.Insert(m.access, 0, modelAccess{text, end, m.current()})
+	for len(m.access) > store.MaxAccessTokens {
+		m.old = append(m.old, m.access[len(m.access)-1].text)
+		m.access = m.access[:len(m.access)-1]
+	}
+	m.issued = text
+}
+
+// waiting is how many consumed refresh tokens are in their grace.
+func (m *modelSession) waiting(now time.Time) (n int) {
+	for g := range m.current() {
+		if m.inGrace(g, now) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestSessionsAgainstTheModel does random things to real sessions and to the model, and compares every answer.
+func TestSessionsAgainstTheModel(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := &modelWorld{T: t, r: rand.New(rand.NewPCG(seed, 1)), k: authtest.NewService(t, authtest.Options{Idle: true})}
+			w.k.MustAddUser(t, "alice")
+			for range 1500 {
+				w.step()
+			}
+		})
+	}
+}
+
+type modelWorld struct {
+	*testing.T
+	r        *rand.Rand
+	k        *authtest.Kit
+	sessions []*modelSession
+	locked   bool
+}
+
+func (w *modelWorld) step() {
+	if len(w.sessions) < 3 || w.r.IntN(60) == 0 {
+		w.login()
+		return
+	}
+	m := w.sessions[max(0, len(w.sessions)-1-w.r.IntN(4))]
+	switch n := w.r.IntN(100); {
+	case n < 30:
+		w.refresh(m)
+	case n < 60:
+		w.judge(m)
+	case n < 85:
+		w.wait()
+	case n < 90:
+		w.must("flush", w.k.Flush(w.Context()))
+	case n < 93:
+		w.must("sweep", w.k.Sweep(w.Context()))
+	case n < 97:
+		w.must("flush", w.k.Flush(w.Context()))
+		w.k.ForgetLive(false)
+	case n < 98:
+		w.logout(m)
+	default:
+		w.lock()
+	}
+}
+
+func (w *modelWorld) must(doing string, err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatalf("%s: %v", doing, err)
+	}
+}
+
+func (w *modelWorld) login() {
+	if w.locked {
+		w.lock()
+	}
+	in := w.k.MustLogin(w, "alice", "")
+	m := &modelSession{id: in.SessionID.String(), refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time)}
+	m.add(in.AccessToken.Reveal(), in.ExpiresAt, w.k.Now())
+	w.sessions = append(w.sessions, m)
+}
+
+func (w *modelWorld) lock() {
+	w.locked = !w.locked
+	if w.locked {
+		w.must("lock", w.k.Lock(w.Context(), "alice"))
+		return
+	}
+	w.must("unlock", w.k.Unlock(w.Context(), "alice"))
+}
+
+func (w *modelWorld) wait() {
+	steps := []time.Duration{time.Second, 20 * time.Second, 40 * time.Second, 70 * time.Second, 4 * time.Minute, time.Hour}
+	w.k.Clock.Advance(steps[w.r.IntN(len(steps))])
+}
+
+// refresh presents a refresh token: mostly the newest ones.
+func (w *modelWorld) refresh(m *modelSession) {
+	now := w.k.Now()
+	gen := max(0, m.current()-w.r.IntN(3)*w.r.IntN(2))
+	if w.r.IntN(50) == 0 {
+		gen = w.r.IntN(len(m.refresh))
+	}
+	got, err := w.k.Refresh(w.Context(), m.refresh[gen], token.CompatRefresh, auth.From{})
+	if m.ended || gen < m.current() && !m.inGrace(gen, now) {
+		if !errors.Is(err, auth.ErrTokenUnknown) {
+			w.Fatalf("%s: refresh with generation %d of %d, ended %v: got %v, want an unknown token", m.id, gen, m.current(), m.ended, err)
+		}
+		m.ended = true
+		return
+	}
+	w.must(fmt.Sprintf("%s: refresh with generation %d of %d", m.id, gen, m.current()), err)
+	if gen == m.current() {
+		m.use(gen, now)
+		if m.waiting(now) < store.MaxConsumedTokens {
+			m.refresh = append(m.refresh, got.RefreshToken.Reveal())
+		}
+		m.add(got.AccessToken.Reveal(), got.ExpiresAt, now)
+	} else if got.AccessToken.Reveal() != m.issued {
+		if i := slices.IndexFunc(m.access, func(a modelAccess) bool { return a.text == m.issued }); i >= 0 && m.access[i].end.Sub(now) >= time.Minute {
+			w.Fatalf("%s: a repeated refresh made a new access token although the old one lives on for %v", m.id, m.access[i].end.Sub(now))
+		}
+		m.add(got.AccessToken.Reveal(), got.ExpiresAt, now)
+	}
+	if got.RefreshToken.Reveal() != m.refresh[m.current()] {
+		w.Fatalf("%s: refresh with generation %d of %d: got another refresh token", m.id, gen, m.current())
+	}
+	if left := got.ExpiresAt.Sub(now); left < time.Minute {
+		w.Fatalf("%s: handed out an access token with %v left", m.id, left)
+	}
+}
+
+// judge presents an access token, kept or not.
+func (w *modelWorld) judge(m *modelSession) {
+	now := w.k.Now()
+	text, end, gen := "", time.Time{}, -1
+	if len(m.old) > 0 && w.r.IntN(4) == 0 {
+		text = m.old[w.r.IntN(len(m.old))]
+	} else {
+		a := m.access[min(w.r.IntN(3), len(m.access)-1)]
+		text, end, gen = a.text, a.end, a.gen
+	}
+	want := auth.Expired
+	switch {
+	case m.ended:
+		want = auth.Unknown
+	case now.Before(end) && w.locked:
+		want = auth.Locked
+	case now.Before(end):
+		want = auth.Active
+		m.use(gen, now)
+	}
+	if got := w.k.MustVerdict(w, token.NewSecret(text)); got != want {
+		w.Fatalf("%s: judging an access token of generation %d that ends in %v: got %v, want %v", m.id, gen, end.Sub(now), got, want)
+	}
+}
+
+func (w *modelWorld) logout(m *modelSession) {
+	texts := slices.Clone(m.old)
+	for _, a := range m.access {
+		texts = append(texts, a.text)
+	}
+	err := w.k.Logout(w.Context(), texts[w.r.IntN(len(texts))], auth.From{})
+	if m.ended != errors.Is(err, auth.ErrTokenUnknown) || err != nil && !m.ended {
+		w.Fatalf("%s: logout of a session that is over: %v, got %v", m.id, m.ended, err)
+	}
+	m.ended = true
+}
