@@ -66,7 +66,7 @@ func (db *DB) reopen(revision uint64, failed *overlay) error {
 	}
 	last := max(revision, bdb.MaxVersion())
 	if last > revision {
-		if err := undo(bdb, revision, failed, last+1); err != nil {
+		if err := db.undo(bdb, revision, failed, last+1); err != nil {
 			return errors.Join(fmt.Errorf("undoing the failed commit: %w", err), db.discard(bdb))
 		}
 		last++
@@ -105,7 +105,10 @@ func (db *DB) discard(bdb *badger.DB) error {
 }
 
 // undo writes the values that the keys of a failed commit had at the revision before it.
-func undo(bdb *badger.DB, before uint64, failed *overlay, revision uint64) error {
+func (db *DB) undo(bdb *badger.DB, before uint64, failed *overlay, revision uint64) error {
+	if err := db.options.fault.at(faultUndo); err != nil {
+		return err
+	}
 	then := newSnapshot(bdb, before)
 	defer then.discard()
 	restored := newOverlay()

@@ -31,7 +31,8 @@ type Options struct {
 	fault     faultFunc
 }
 
-// faultFunc lets a test fail a step: before a commit, after it (its outcome is then unknown to the writer), or at open.
+// faultFunc lets a test fail a step: before a commit, after it (its outcome is then unknown to the writer), when the
+// database is opened, or when a failed commit is undone.
 type faultFunc func(step faultStep) error
 
 type faultStep int
@@ -40,6 +41,7 @@ const (
 	faultBeforeCommit faultStep = iota + 1
 	faultAfterCommit
 	faultOpen
+	faultUndo
 )
 
 func (f faultFunc) at(step faultStep) error {

@@ -296,9 +296,14 @@ func TestEndingAnotherSessionWhileRanging(t *testing.T) {
 
 func TestConflicts(t *testing.T) {
 	db := mustOpen(t, testOptions(""))
-	mustUpdate(t, db, func(tx *Tx) error { return errors.Join(tx.InsertSession(testSession(1, 7)), tx.InsertUser(testUser(1))) })
+	mustUpdate(t, db, func(tx *Tx) error {
+		return errors.Join(tx.InsertSession(testSession(1, 7)), tx.InsertUser(testUser(1)))
+	})
 	for name, change := range map[string]func(s *Session){
-		"id":             func(s *Session) { *s = testSession(1, 9); s.AccessHandle, s.RefreshHandle = testHandle('a', 5), testHandle('r', 5) },
+		"id": func(s *Session) {
+			*s = testSession(1, 9)
+			s.AccessHandle, s.RefreshHandle = testHandle('a', 5), testHandle('r', 5)
+		},
 		"access handle":  func(s *Session) { s.AccessHandle = testHandle('a', 1) },
 		"refresh handle": func(s *Session) { s.RefreshHandle = testHandle('r', 1) },
 		"device":         func(s *Session) { s.DeviceID = testSession(1, 7).DeviceID },

@@ -132,7 +132,7 @@ func (db *DB) add(b *batch, r *request) *batch {
 			}
 		}
 		tx := b.tx(db.now())
-		if err := db.run(r.fn, tx); err != nil {
+		if err := db.runIn(b, r.fn, tx); err != nil {
 			db.counters.fail()
 			r.done <- err
 			return b
@@ -150,6 +150,19 @@ func (db *DB) add(b *batch, r *request) *batch {
 		db.finish(b) // and run the function again, on a batch of its own
 		b = nil
 	}
+}
+
+// runIn runs a function of a batch, and lets go of the batch's snapshot if the function ends the writer.
+func (db *DB) runIn(b *batch, fn func(*Tx) error, tx *Tx) error {
+	exited := true // by runtime.Goexit
+	defer func() {
+		if exited {
+			db.engine.unpin(b.pinned)
+		}
+	}()
+	err := db.run(fn, tx)
+	exited = false
+	return err
 }
 
 // run runs a function and turns a panic into its error: one function must not end the writer.
