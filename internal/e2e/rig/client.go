@@ -72,6 +72,12 @@ func (c Client) With(token string) Client {
 	return c
 }
 
+// At returns the same client for another address.
+func (c Client) At(base string) Client {
+	c.Base = base
+	return c
+}
+
 // Get returns the value at a path of object keys in a JSON answer, or nil.
 func (r Reply) Get(path ...string) any {
 	var v any

@@ -24,7 +24,6 @@ type Edge struct {
 	Synapse      string
 	SecretFile   string
 	Options      string // further lines of the matrix_auth block
-	Homeserver   string // the block of matrix_homeserver, with its braces; empty: none
 
 	process *Process
 }
@@ -75,11 +74,11 @@ func (e *Edge) config() string {
 		p("\t\t%s", strings.TrimRight(line, "\n"))
 	}
 	p("\t}\n}\n")
+	site := fmt.Sprintf("http://localhost:%d, http://127.0.0.1:%d", e.Port, e.Port)
 	if e.TLS {
-		p("https://localhost:%d {\n\tbind 127.0.0.1\n\tmatrix_homeserver %s\n}\n", e.Port, e.Homeserver)
-	} else {
-		p("http://localhost:%d, http://127.0.0.1:%d {\n\tbind 127.0.0.1\n\tmatrix_homeserver %s\n}\n", e.Port, e.Port, e.Homeserver)
+		site = e.URL()
 	}
+	p("%s {\n\tbind 127.0.0.1\n\tmatrix_homeserver\n}\n", site)
 	p("http://127.0.0.1:%d, http://localhost:%d {\n\tbind 127.0.0.1\n\tmatrix_auth internal\n}", e.InternalPort, e.InternalPort)
 	return b.String()
 }
