@@ -214,7 +214,7 @@ func unmarshalRateLimit(d *caddyfile.Dispenser, a *App) error {
 var supportOptions = map[string]option[Support]{
 	"contact": unmarshalContact,
 	"page": func(d *caddyfile.Dispenser, s *Support) error {
-		return argument(d, &s.Page, func(string) error { return s.check() })
+		return argument(d, &s.Page, checkPage)
 	},
 }
 
@@ -235,10 +235,10 @@ func unmarshalContact(d *caddyfile.Dispenser, s *Support) error {
 	default:
 		return fmt.Errorf("takes matrix or email, not %q", args[1])
 	}
-	s.Contacts = append(s.Contacts, c)
-	if err := s.check(); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
+	s.Contacts = append(s.Contacts, c)
 	return noBlock(d)
 }
 

@@ -133,18 +133,31 @@ func (l *RateLimit) check() error {
 
 func (s *Support) check() error {
 	for _, c := range s.Contacts {
-		if c.Role == "" || c.MatrixID == "" && c.EmailAddress == "" {
-			return fmt.Errorf("contact: %w", errSupportContact)
-		}
-		if !strings.Contains(c.Role, ".") {
-			return fmt.Errorf("contact: role %q: %w", c.Role, errSupportRole)
+		if err := c.check(); err != nil {
+			return fmt.Errorf("contact: %w", err)
 		}
 	}
-	if s.Page == "" {
-		return nil
+	if err := checkPage(s.Page); s.Page != "" && err != nil {
+		return fmt.Errorf("page: %w", err)
 	}
-	if u, err := url.Parse(s.Page); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return fmt.Errorf("page: %w", errNotURL)
+	return nil
+}
+
+func (c *SupportContact) check() error {
+	if c.Role == "" || c.MatrixID == "" && c.EmailAddress == "" {
+		return errSupportContact
+	}
+	if !strings.Contains(c.Role, ".") {
+		return fmt.Errorf("role %q: %w", c.Role, errSupportRole)
+	}
+	return nil
+}
+
+// checkPage checks the URL of a page for people.
+func checkPage(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return errNotURL
 	}
 	return nil
 }

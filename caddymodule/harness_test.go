@@ -101,8 +101,10 @@ http://%[2]s {
 }
 http://%[4]s {
 	bind 127.0.0.1
-	metrics /metrics
-	matrix_auth internal
+	route {
+		metrics /metrics
+		matrix_auth internal
+	}
 }
 %[6]s
 `, e.dir, e.public, e.synapse.url, e.internal, app, sites, e.log)
