@@ -142,14 +142,14 @@ func matchReadings(path string) Decision {
 	return Decision{}
 }
 
-// Gated reports whether a request to the escaped path is judged by its token: in some reading it is below /_matrix/ or /_synapse/, and
+// Gated reports whether a request to the escaped path is judged by its token: in some reading it is below /_matrix or /_synapse, and
 // it is not a plain path below /_matrix/federation/ or /_matrix/key/, where servers speak that have no tokens.
 func Gated(escapedPath string) bool {
-	if strings.HasPrefix(escapedPath, matrixRoot+"/") {
+	switch {
+	case under(escapedPath, matrixRoot):
 		servers := strings.HasPrefix(escapedPath, matrixRoot+"/federation/") || strings.HasPrefix(escapedPath, matrixRoot+"/key/")
 		return !servers || !isStraight(escapedPath)
-	}
-	if strings.HasPrefix(escapedPath, synapseRoot+"/") {
+	case under(escapedPath, synapseRoot):
 		return true
 	}
 	return !isPlain(escapedPath) && readsAsRoot(escapedPath)

@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// Key is the key of the MAC in our tokens. It prints as "[secret]".
+// Key is the key of the MAC in our tokens. It prints as "[secret]", but not from an unexported field of a struct, where fmt calls no
+// method.
 type Key [32]byte
 
 // Format implements fmt.Formatter for every verb.
@@ -24,7 +25,7 @@ func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Mint makes tokens and recognises those that it made. It is safe for concurrent use.
 type Mint struct {
-	pads *[2][sha256.BlockSize]byte // the key, as HMAC uses it (RFC 2104 §2); behind a pointer, where no printer follows
+	pads hidden // the key twice, as HMAC uses it for its inner and its outer hash (RFC 2104 §2)
 
 	mu     sync.Mutex
 	random io.Reader // guarded by mu: a reader given by a test need not be safe
@@ -33,14 +34,15 @@ type Mint struct {
 
 // NewMint returns the mint of a key; its randomness comes from r.
 func NewMint(key Key, r io.Reader) *Mint {
-	m := &Mint{pads: new([2][sha256.BlockSize]byte), random: r}
-	copy(m.pads[0][:], key[:])
-	copy(m.pads[1][:], key[:])
+	var pads [2 * sha256.BlockSize]byte
+	inner, outer := pads[:sha256.BlockSize], pads[sha256.BlockSize:]
+	copy(inner, key[:])
+	copy(outer, key[:])
 	for i := range sha256.BlockSize {
-		m.pads[0][i] ^= 0x36
-		m.pads[1][i] ^= 0x5c
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
 	}
-	return m
+	return &Mint{pads: hide(string(pads[:])), random: r}
 }
 
 // Handle makes a new handle. That it is unique is for the store to see to.
@@ -82,13 +84,14 @@ func (m *Mint) Authentic(t Token) bool {
 // mac is HMAC-SHA256 (RFC 2104 §2) over prefix, handle and random characters, the first 64 bits of it mod 62⁶. It is written out on
 // arrays because the gate computes it for each token that it does not know, and crypto/hmac allocates.
 func (m *Mint) mac(text []byte) [macLen]byte {
+	pads := m.pads.bytes()
 	var inner [sha256.BlockSize + macAt]byte
-	copy(inner[:], m.pads[0][:])
+	copy(inner[:], pads[:sha256.BlockSize])
 	copy(inner[sha256.BlockSize:], text[:macAt])
 	sum := sha256.Sum256(inner[:])
 
 	var outer [sha256.BlockSize + sha256.Size]byte
-	copy(outer[:], m.pads[1][:])
+	copy(outer[:], pads[sha256.BlockSize:])
 	copy(outer[sha256.BlockSize:], sum[:])
 	sum = sha256.Sum256(outer[:])
 

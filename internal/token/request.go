@@ -67,9 +67,9 @@ func bearer(value string) (string, bool) {
 // fromQuery returns the first access_token of a query.
 func fromQuery(rawQuery string) (text string, found bool, err error) {
 	var ours, twice bool
-	for rest := rawQuery; rest != ""; {
+	for rest, separator := rawQuery, "&"; separator != ""; {
 		var item string
-		item, rest = cutItem(rest)
+		item, separator, rest = cutItem(rest)
 		key, value, isArgument := strings.Cut(item, "=")
 		if !isArgument || !isQueryKey(key) {
 			continue
@@ -88,31 +88,31 @@ func fromQuery(rawQuery string) (text string, found bool, err error) {
 	return text, found, nil
 }
 
-// StripQuery returns the query without its access_token arguments, each with one separator; all else stays byte for byte.
+// StripQuery returns the query without its access_token arguments, also those without '=', each with one separator; all else stays
+// byte for byte.
 func StripQuery(rawQuery string) string {
 	if !hasQueryKey(rawQuery) {
 		return rawQuery
 	}
 	var b strings.Builder
 	b.Grow(len(rawQuery))
-	separator := ""
-	for rest, first := rawQuery, true; rest != "" || first; first = false {
-		item, next := cutItem(rest)
-		after := rest[len(item) : len(rest)-len(next)]
-		rest = next
+	kept := "" // the separator after the last argument that stays
+	for rest, separator := rawQuery, "&"; separator != ""; {
+		var item string
+		item, separator, rest = cutItem(rest)
 		if key, _, _ := strings.Cut(item, "="); !isQueryKey(key) {
-			b.WriteString(separator)
+			b.WriteString(kept)
 			b.WriteString(item)
-			separator = after
+			kept = separator
 		}
 	}
 	return b.String()
 }
 
 func hasQueryKey(rawQuery string) bool {
-	for rest := rawQuery; rest != ""; {
+	for rest, separator := rawQuery, "&"; separator != ""; {
 		var item string
-		item, rest = cutItem(rest)
+		item, separator, rest = cutItem(rest)
 		if key, _, _ := strings.Cut(item, "="); isQueryKey(key) {
 			return true
 		}
@@ -120,12 +120,14 @@ func hasQueryKey(rawQuery string) bool {
 	return false
 }
 
-// cutItem returns the text before the first '&' or ';', and the text after it.
-func cutItem(query string) (item, rest string) {
-	if i := strings.IndexAny(query, "&;"); i >= 0 {
-		return query[:i], query[i+1:]
+// cutItem returns the text before the first '&' or ';', that separator, and the text after it. No separator: the item is the last.
+func cutItem(query string) (item, separator, rest string) {
+	for i := range len(query) {
+		if query[i] == '&' || query[i] == ';' {
+			return query[:i], query[i : i+1], query[i+1:]
+		}
 	}
-	return query, ""
+	return query, "", ""
 }
 
 // isQueryKey reports whether key is "access_token" once decoded. It decodes once, as Twisted does.

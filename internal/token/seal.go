@@ -19,11 +19,14 @@ var ErrSeal = errors.New("seal cannot be opened")
 const sealInfo = "refresh-successor/1"
 
 // The plain text of a seal: refresh token, access token, end of the access token as seconds since 1970 and nanoseconds, both
-// big-endian and both zero for "never".
+// big-endian.
 const (
 	sealedAccessAt = textLen
 	sealedEndAt    = 2 * textLen
-	sealedLen      = sealedEndAt + 8 + 4
+	sealedNanosAt  = sealedEndAt + 8
+	sealedLen      = sealedNanosAt + 4
+
+	neverEnds = 1<<32 - 1 // in place of the nanoseconds
 )
 
 // Successor is what a consumed refresh token seals: the pair that replaced it, so that the same pair can be handed out again to
@@ -48,9 +51,10 @@ func Seal(old Token, salt []byte, nonce [chacha20poly1305.NonceSizeX]byte, s Suc
 	var plain [sealedLen]byte
 	copy(plain[:], s.Refresh.reveal())
 	copy(plain[sealedAccessAt:], s.Access.reveal())
+	binary.BigEndian.PutUint32(plain[sealedNanosAt:], neverEnds)
 	if !s.AccessExpiresAt.IsZero() {
 		binary.BigEndian.PutUint64(plain[sealedEndAt:], uint64(s.AccessExpiresAt.Unix()))
-		binary.BigEndian.PutUint32(plain[sealedEndAt+8:], uint32(s.AccessExpiresAt.Nanosecond()))
+		binary.BigEndian.PutUint32(plain[sealedNanosAt:], uint32(s.AccessExpiresAt.Nanosecond()))
 	}
 	sum := old.Hash()
 	out := make([]byte, len(nonce), len(nonce)+sealedLen+chacha20poly1305.Overhead)
@@ -83,8 +87,8 @@ func parseSuccessor(plain []byte) (s Successor, err error) {
 	if s.Access, err = Parse(string(plain[sealedAccessAt:sealedEndAt])); err != nil {
 		return Successor{}, fmt.Errorf("%w: access token: %w", ErrSeal, err)
 	}
-	seconds, nanos := binary.BigEndian.Uint64(plain[sealedEndAt:]), binary.BigEndian.Uint32(plain[sealedEndAt+8:])
-	if seconds != 0 || nanos != 0 {
+	seconds, nanos := binary.BigEndian.Uint64(plain[sealedEndAt:]), binary.BigEndian.Uint32(plain[sealedNanosAt:])
+	if nanos != neverEnds {
 		s.AccessExpiresAt = time.Unix(int64(seconds), int64(nanos)).UTC()
 	}
 	return s, nil
