@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
-	"github.com/caddy-matrix/caddy-matrix-auth/internal/matrixerr"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 )
@@ -40,13 +39,16 @@ func New(c Config) *Gate { return &Gate{c} }
 
 // ServeHTTP judges a request and answers it or passes it on to next. The caller has served what is ours already.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) error {
+	if r.URL.Opaque != "" { // "x:y": it has no path, and a proxy would send y as one.
+		return g.refuse(w, r, unrecognized)
+	}
 	path := r.URL.EscapedPath()
 	spelled := strings.HasPrefix(path, "/_matrix/") || strings.HasPrefix(path, "/_synapse/")
 	if r.Method == http.MethodOptions || !route.Gated(path) {
 		return g.passUnjudged(w, r, next, spelled)
 	}
 	if !spelled {
-		return g.refuse(w, r, refusal{status: http.StatusNotFound, code: matrixerr.Unrecognized, text: "Unrecognized request"})
+		return g.refuse(w, r, unrecognized)
 	}
 	if g.MaxBody > 0 && r.ContentLength > g.MaxBody {
 		return g.refuse(w, r, tooLarge)

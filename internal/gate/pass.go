@@ -27,7 +27,8 @@ func (g *Gate) passWhile(done <-chan struct{}, w http.ResponseWriter, r *http.Re
 	defer cancel()
 	b := newBody(r, g.MaxBody)
 	x := newWriter(w, r, b)
-	go x.watch(done, ctx, cancel)
+	x.done = done
+	go x.watch(ctx, cancel)
 	r2 := r.WithContext(ctx)
 	if b != nil {
 		r2.Body = b
@@ -41,10 +42,10 @@ func newWriter(w http.ResponseWriter, r *http.Request, b *body) *writer {
 	return x
 }
 
-// watch ends the request when done is closed. It never writes: the proxy's goroutine may be doing so.
-func (x *writer) watch(done <-chan struct{}, ctx context.Context, cancel context.CancelFunc) {
+// watch ends the request when its session is over. It never writes: the proxy's goroutine may be doing so.
+func (x *writer) watch(ctx context.Context, cancel context.CancelFunc) {
 	select {
-	case <-done:
+	case <-x.done:
 		x.end()
 		cancel()
 	case <-ctx.Done():

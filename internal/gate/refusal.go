@@ -20,9 +20,10 @@ type refusal struct {
 }
 
 var (
-	tokenTwice = refusal{status: http.StatusUnauthorized, code: matrixerr.MissingToken, text: "More than one access token"}
-	tooLarge   = refusal{status: http.StatusRequestEntityTooLarge, code: matrixerr.TooLarge, text: "Request body is too large"}
-	notAdmin   = refusal{status: http.StatusForbidden, code: matrixerr.Forbidden, text: "You are not a server admin"}
+	unrecognized = refusal{status: http.StatusNotFound, code: matrixerr.Unrecognized, text: "Unrecognized request"}
+	tokenTwice   = refusal{status: http.StatusUnauthorized, code: matrixerr.MissingToken, text: "More than one access token"}
+	tooLarge     = refusal{status: http.StatusRequestEntityTooLarge, code: matrixerr.TooLarge, text: "Request body is too large"}
+	notAdmin     = refusal{status: http.StatusForbidden, code: matrixerr.Forbidden, text: "You are not a server admin"}
 
 	tokenUnknown = refusal{status: http.StatusUnauthorized, code: matrixerr.UnknownToken, text: "Token is not active",
 		extra: []matrixerr.Member{matrixerr.SoftLogout(false)}}

@@ -1,8 +1,10 @@
 package gate
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync/atomic"
 )
@@ -23,13 +25,14 @@ var errTaken = errors.New("the request has been answered")
 type writer struct {
 	http.ResponseWriter
 	state  atomic.Uint32
-	http1  bool        // the body matters for the connection
-	body   *body       // nil: the request has none
-	drain  func() bool // reads the rest of the body before an answer of ours; nil: not ours
-	before headerCopy  // the header before the handler touched it
+	http1  bool            // the body matters for the connection
+	done   <-chan struct{} // closed when the session is over; nil: there is none
+	body   *body           // nil: the request has none
+	drain  func() bool     // reads the rest of the body before an answer of ours; nil: not ours
+	before headerCopy      // the header before the handler touched it
 }
 
-// Unwrap lets http.ResponseController reach the connection: hijacking, deadlines, full duplex.
+// Unwrap lets http.ResponseController reach the connection: deadlines, full duplex.
 func (x *writer) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
@@ -45,9 +48,7 @@ func (x *writer) WriteHeader(status int) {
 
 // begin claims the answer for the handler and reports whether it is the handler's.
 func (x *writer) begin(status int) bool {
-	if x.body.tooLarge() {
-		x.state.CompareAndSwap(answerOpen, answerTaken)
-	}
+	x.takeIfDue()
 	if !x.state.CompareAndSwap(answerOpen, answerSent) {
 		return x.state.Load() == answerSent
 	}
@@ -55,6 +56,20 @@ func (x *writer) begin(status int) bool {
 		x.endConnection()
 	}
 	return true
+}
+
+// takeIfDue takes an answer that has not begun from its handler if the body is too large or the session is over. Whoever ended the
+// session has been told so: no answer begins after that.
+func (x *writer) takeIfDue() {
+	over := x.body.tooLarge()
+	select {
+	case <-x.done:
+		over = true
+	default:
+	}
+	if over {
+		x.state.CompareAndSwap(answerOpen, answerTaken)
+	}
 }
 
 // endConnection makes the answer the last one on its connection if the body has not ended.
@@ -100,6 +115,15 @@ func (x *writer) FlushError() error {
 // Flush implements http.Flusher.
 func (x *writer) Flush() { _ = x.FlushError() }
 
+// Hijack implements http.Hijacker: from then on the handler alone writes to the connection.
+func (x *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	x.state.CompareAndSwap(answerOpen, answerSent)
+	if x.state.Load() != answerSent {
+		return nil, nil, errTaken
+	}
+	return http.NewResponseController(x.ResponseWriter).Hijack()
+}
+
 // end is called when the session is over: the gate answers, or cuts the answer that has begun.
 func (x *writer) end() {
 	if !x.state.CompareAndSwap(answerOpen, answerTaken) {
@@ -110,9 +134,7 @@ func (x *writer) end() {
 // settle is called when the handler has returned, and reports what has become of the answer. If the handler wrote none, its caller
 // will (a handler's error becomes a page), with the header as it is here.
 func (x *writer) settle() uint32 {
-	if x.body.tooLarge() {
-		x.state.CompareAndSwap(answerOpen, answerTaken)
-	}
+	x.takeIfDue()
 	if x.state.CompareAndSwap(answerOpen, answerSent) {
 		x.endConnection()
 		return answerSent
