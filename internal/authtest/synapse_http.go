@@ -3,6 +3,7 @@ package authtest
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -156,7 +157,8 @@ func readCall(r *http.Request) (c *call, problem string) {
 		}
 		return c, ""
 	}
-	if err := json.NewDecoder(r.Body).Decode(c); err != nil {
+	body, err := io.ReadAll(r.Body) // To the end, or the server would not notice that the client goes away.
+	if err != nil || json.Unmarshal(body, c) != nil {
 		return c, "Content not JSON."
 	}
 	return c, ""

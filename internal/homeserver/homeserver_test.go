@@ -360,6 +360,7 @@ func TestNewRefuses(t *testing.T) {
 func TestCallerGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // Only then does the server notice that the client goes away.
 		cancel()
 		<-r.Context().Done()
 	})
