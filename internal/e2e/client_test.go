@@ -153,6 +153,11 @@ func call(t *testing.T, c rig.Client, method, path string, body any) rig.Reply {
 	return r
 }
 
+// contextFor is a context of its own for work in goroutines of a test.
+func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
+
 // want asserts an answer's status and Matrix error code; "" stands for an answer without one.
 func want(t *testing.T, r rig.Reply, status int, errcode string) {
 	t.Helper()
