@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ const (
 	perAccount    = 10        // times the burst, in accountWindow and over all addresses
 	accountWindow = time.Hour // a guess from everywhere at once is slow
 	maxCounters   = 100_000   // of each sort; the least recently used are forgotten
+	maxAccount    = 255       // bytes of a submitted name that count; no user ID is longer
 )
 
 // limits counts failed passwords: per account and address, per address, per account. The account is the submitted name,
@@ -54,9 +56,7 @@ func (l *limits) take(limit Limit, account string, addr netip.Addr) (*attempt, e
 	if limit.Burst <= 0 {
 		return nil, nil
 	}
-	if len(account) > 255 {
-		account = account[:255] // no user ID is longer
-	}
+	account = strings.Clone(account[:min(len(account), maxAccount)])
 	key := pairKey{account: account, addr: limitPrefix(addr)}
 	now := l.now()
 	l.mu.Lock()

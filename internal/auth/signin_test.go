@@ -55,6 +55,7 @@ func TestE8_SynapseFirstCommitLast(t *testing.T) {
 
 // A login that cannot be finished has changed nothing, and the worker takes back a device that Synapse may have made.
 func TestALoginThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []authtest.Fault{authtest.Down, authtest.Garbage, authtest.WrongSecret, authtest.Broken, authtest.AnswerLost, authtest.Undelegated} {
 		k := idle(t)
 		k.Synapse.Fail(fault)
@@ -124,6 +125,7 @@ func TestLGN14_SameDeviceTwice(t *testing.T) {
 
 // Login and logout race on one device: a late deletion never takes the device of a newer session (E9).
 func TestE9_ALateDeletionNeverTakesANewDevice(t *testing.T) {
+	t.Parallel()
 	k := idle(t)
 	var wg sync.WaitGroup
 	for range 8 {
@@ -199,6 +201,7 @@ func TestLGN19_LockedIsToldAfterThePassword(t *testing.T) {
 
 // A password that changes, or a lock that comes, while the login talks to Synapse: the login fails in its Update.
 func TestALoginIsCheckedAgainInItsUpdate(t *testing.T) {
+	t.Parallel()
 	for name, meanwhile := range map[string]func(k *authtest.Kit) error{
 		"password": func(k *authtest.Kit) error {
 			return k.SetPassword(t.Context(), "alice", token.NewSecret("another"), false)
@@ -228,6 +231,7 @@ func TestALoginIsCheckedAgainInItsUpdate(t *testing.T) {
 
 // Synapse is down at logout: the token is dead at once, and the device goes when Synapse is back.
 func TestLogoutWhileSynapseIsDown(t *testing.T) {
+	t.Parallel()
 	k := idle(t)
 	in := k.MustLogin(t, "alice", "PHONE")
 	k.Synapse.Fail(authtest.Down)
@@ -244,6 +248,7 @@ func TestLogoutWhileSynapseIsDown(t *testing.T) {
 
 // Jobs that a crash left are found at the start.
 func TestJobsAreReadAtTheStart(t *testing.T) {
+	t.Parallel()
 	k := authtest.NewService(t, authtest.Options{Idle: true})
 	info := k.MustAddUser(t, "alice")
 	k.Synapse.AddUser("alice", "LEFT")

@@ -75,6 +75,7 @@ func TestAddUserWithoutSynapseChangesNothing(t *testing.T) {
 
 // Synapse is down between the question and the provisioning: the job does it later, and before that a login does.
 func TestProvisioningIsMadeUpFor(t *testing.T) {
+	t.Parallel()
 	k := idle(t)
 	k.Synapse.FailOp("provision_user", authtest.Down)
 	must(t, add(k, t, "bob", false))
@@ -88,6 +89,7 @@ func TestProvisioningIsMadeUpFor(t *testing.T) {
 
 // Provisioning is refused after our commit: the user is removed again, with the reason in the audit log.
 func TestARefusedUserIsRemovedAgain(t *testing.T) {
+	t.Parallel()
 	k := idle(t)
 	k.Synapse.FailOp("is_localpart_available", authtest.Healthy)
 	k.Synapse.FailOp("provision_user", authtest.Down)
@@ -108,6 +110,7 @@ func TestARefusedUserIsRemovedAgain(t *testing.T) {
 
 // Deactivation ends sessions, deletes the password, and closes the account at Synapse, also later; reactivation opens it.
 func TestDeactivateAndReactivate(t *testing.T) {
+	t.Parallel()
 	k := idle(t)
 	in := k.MustLogin(t, "alice", "PHONE")
 	k.Synapse.Fail(authtest.Down)

@@ -1,0 +1,202 @@
+package auth_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+)
+
+// After an end or a lock has been answered no judgement says active, whatever reads, fills and evictions are under way.
+func TestNoJudgementIsOlderThanAnAnswer(t *testing.T) {
+	for name, end := range map[string]struct {
+		do   func(k *authtest.Kit, in auth.Tokens) error
+		undo func(k *authtest.Kit) error
+		want auth.Verdict
+	}{
+		"logout": {
+			do:   func(k *authtest.Kit, in auth.Tokens) error { return k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}) },
+			undo: func(*authtest.Kit) error { return nil },
+			want: auth.Unknown,
+		},
+		"lock": {
+			do:   func(k *authtest.Kit, _ auth.Tokens) error { return k.Lock(t.Context(), "alice") },
+			undo: func(k *authtest.Kit) error { return k.Unlock(t.Context(), "alice") },
+			want: auth.Locked,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := idle(t)
+			for round := range 20 {
+				in := k.MustLogin(t, "alice", "")
+				var over atomic.Bool
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for range 300 {
+							late := over.Load()
+							a, err := k.Judge(t.Context(), in.AccessToken.Reveal(), auth.From{})
+							a.Release()
+							if err != nil || late && a.Verdict != end.want || a.Verdict != end.want && a.Verdict != auth.Active {
+								t.Errorf("round %d: got %v, %v; the answer was given before: %v", round, a.Verdict, err, late)
+								return
+							}
+						}
+					})
+				}
+				wg.Go(func() {
+					for range 100 {
+						k.ForgetLive(true)
+					}
+				})
+				must(t, end.do(k, in))
+				over.Store(true)
+				wg.Wait()
+				must(t, end.undo(k))
+			}
+		})
+	}
+}
+
+// A token is good as soon as it is handed out, also if somebody has asked for its handle before (INT-07).
+func TestINT07_AFreshTokenIsNeverUnknown(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "")
+	must(t, k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}))
+	k.ForgetLive(true)
+	for range 3 { // a negative answer is cached
+		if v := k.MustVerdict(t, in.AccessToken); v != auth.Unknown {
+			t.Fatalf("got %v", v)
+		}
+	}
+	again := k.MustLogin(t, "alice", in.DeviceID)
+	if v := k.MustVerdict(t, again.AccessToken); v != auth.Active {
+		t.Fatalf("got %v", v)
+	}
+}
+
+// What is not ours passes; what has our form and is not ours is unknown, without a session.
+func TestVerdictsWithoutASession(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "")
+	text := in.AccessToken.Reveal()
+	for text, want := range map[string]auth.Verdict{
+		"as_token_of_a_bridge":          auth.Foreign,
+		"syt_YWxpY2U_abcdefghij_0abcde": auth.Foreign,
+		"":                              auth.Foreign,
+		text[:len(text)-1]:              auth.Unknown, // zitadel CVE-2026-27840: a cut token
+		text + "x":                      auth.Unknown,
+		"mct_short":                     auth.Unknown,
+		in.RefreshToken.Reveal():        auth.Unknown, // a refresh token is no access token
+	} {
+		a, err := k.Judge(t.Context(), text, auth.From{})
+		if err != nil || a.Verdict != want {
+			t.Errorf("%q: got %v, %v, want %v", text, a.Verdict, err, want)
+		}
+	}
+}
+
+// Judging a session in memory does not allocate.
+func TestJudgingAHitDoesNotAllocate(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "")
+	text, ctx, from := in.AccessToken.Reveal(), t.Context(), auth.From{Addr: authtest.Addr, UserAgent: "Element"}
+	k.MustVerdict(t, in.AccessToken)
+	if n := testing.AllocsPerRun(100, func() {
+		a, _ := k.Judge(ctx, text, from)
+		a.Release()
+	}); n != 0 {
+		t.Errorf("got %v allocations", n)
+	}
+}
+
+// More sessions than are kept in memory: each is still judged right.
+func TestEviction(t *testing.T) {
+	k := idle(t)
+	var all []auth.Tokens
+	for range 40 {
+		p, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice"})
+		must(t, err)
+		all = append(all, p)
+	}
+	for i := range 400 {
+		if v := k.MustVerdict(t, all[i%len(all)].AccessToken); v != auth.Active {
+			t.Fatalf("got %v", v)
+		}
+		if i%7 == 0 {
+			must(t, k.Flush(t.Context()))
+			k.ForgetLive(false)
+		}
+	}
+}
+
+// Claim takes effect at once, and a release gives the place back only while nobody else has taken it.
+func TestClaimAndRelease(t *testing.T) {
+	k := idle(t)
+	first, second := k.Settings, k.Settings
+	first.PasswordEnabled, second.PasswordEnabled = false, true
+	releaseFirst := k.Claim(first)
+	if k.PasswordEnabled() {
+		t.Fatal("the new settings are not in force")
+	}
+	if _, err := k.Login(t.Context(), authtest.LoginParams("alice", "")); !errors.Is(err, auth.ErrPasswordsDisabled) {
+		t.Fatalf("got %v", err)
+	}
+	releaseSecond := k.Claim(second)
+	releaseFirst()
+	if !k.PasswordEnabled() {
+		t.Fatal("a reload took the settings of the next one away")
+	}
+	releaseSecond()
+	if k.PasswordEnabled() {
+		t.Fatal("a rejected reload did not give the settings back")
+	}
+}
+
+func BenchmarkJudgeHit(b *testing.B) {
+	k := authtest.NewService(b, authtest.Options{RealClock: true, Idle: true})
+	k.MustAddUser(b, "alice")
+	in := k.MustLogin(b, "alice", "")
+	text, from := in.AccessToken.Reveal(), auth.From{Addr: authtest.Addr, UserAgent: "Element"}
+	b.ReportAllocs()
+	for b.Loop() {
+		a, _ := k.Judge(b.Context(), text, from)
+		a.Release()
+	}
+}
+
+func BenchmarkRefresh(b *testing.B) {
+	for _, callers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			k := authtest.NewService(b, authtest.Options{RealClock: true, Idle: true})
+			k.MustAddUser(b, "alice")
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			pairs := make([]auth.Tokens, callers)
+			for i := range pairs {
+				pairs[i] = k.MustLogin(b, "alice", "")
+			}
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for i := range pairs {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						next, err := k.Refresh(b.Context(), pairs[i].RefreshToken.Reveal(), token.CompatRefresh, auth.From{})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						pairs[i] = next
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
