@@ -11,7 +11,8 @@ import (
 // MaxDeviceID is the greatest length of a device ID in characters that Synapse takes (Synapse mas.py).
 const MaxDeviceID = 255
 
-// Scopes of the Matrix client-server API (MSC2967, stable since Matrix 1.15) and of Synapse's admin API (Synapse mas.py).
+// Scopes of the Matrix client-server API (MSC2967, stable since Matrix 1.15) and of Synapse's admin API (Synapse
+// mas.py).
 const (
 	ScopeAPI         = "urn:matrix:client:api:*"
 	ScopeAPIUnstable = "urn:matrix:org.matrix.msc2967.client:api:*"
@@ -60,8 +61,8 @@ func NewDeviceID(r io.Reader) (DeviceID, error) {
 	return DeviceID(id[:]), nil
 }
 
-// Scopes returns the scope tokens that stand for the device in both spellings (MSC2967). ok is false when the device ID holds a
-// character that no scope token can hold (RFC 6749 §3.3); such a device is told to Synapse by its ID alone.
+// Scopes returns the scope tokens that stand for the device in both spellings (MSC2967). ok is false when the device ID
+// holds a character that no scope token can hold (RFC 6749 §3.3); such a device is told to Synapse by its ID alone.
 func (d DeviceID) Scopes() (stable, unstable string, ok bool) {
 	if d == "" {
 		return "", "", false

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxUserID is the greatest length of a user ID in bytes, sigil and server name included (Matrix appendices §user-identifiers).
+// MaxUserID is the greatest length of a user ID in bytes, sigil and server name included (Matrix appendices
+// §user-identifiers).
 const MaxUserID = 255
 
 // The errors of this package.
@@ -18,8 +19,8 @@ var (
 	ErrForeign = errors.New("user of another server")
 )
 
-// Localpart is the part of a user ID that names a user of this server: not empty, of the characters a-z, 0-9, '.', '_', '=', '-', '/'
-// and '+' (Matrix appendices §user-identifiers).
+// Localpart is the part of a user ID that names a user of this server: not empty, of the characters a-z, 0-9, '.', '_',
+// '=', '-', '/' and '+' (Matrix appendices §user-identifiers).
 type Localpart string
 
 // ParseLocalpart returns s as a localpart, or ErrMalformed. It does not fold case; see Resolve.
@@ -60,8 +61,8 @@ func NewUserID(l Localpart, s ServerName) (UserID, error) {
 	return UserID("@" + string(l) + ":" + string(s)), nil
 }
 
-// ParseUserID returns s as a user ID, or ErrMalformed. It takes historical ones too (Matrix appendices §historical-user-ids), whose
-// localpart may be empty or hold any character but a colon, NUL, surrogates aside.
+// ParseUserID returns s as a user ID, or ErrMalformed. It takes historical ones too (Matrix appendices
+// §historical-user-ids), whose localpart may be empty or hold any character but a colon, NUL, surrogates aside.
 func ParseUserID(s string) (UserID, error) {
 	if len(s) > MaxUserID {
 		return "", fmt.Errorf("user ID of %d bytes: %w", len(s), ErrMalformed)
@@ -83,8 +84,8 @@ func ParseUserID(s string) (UserID, error) {
 	return UserID(s), nil
 }
 
-// Localpart returns what stands between the sigil and the first colon. For a user of another server it may be of the historical
-// kind, which ParseLocalpart would not take.
+// Localpart returns what stands between the sigil and the first colon. For a user of another server it may be of the
+// historical kind, which ParseLocalpart would not take.
 func (u UserID) Localpart() Localpart {
 	local, _, _ := strings.Cut(strings.TrimPrefix(string(u), "@"), ":")
 	return Localpart(local)
@@ -96,11 +97,11 @@ func (u UserID) ServerName() ServerName {
 	return ServerName(server)
 }
 
-// Resolve returns the user of this server that a person means at login (Matrix CS §login): a localpart or a full user ID, in any
-// case. ErrForeign: it is the user ID of another server. ErrMalformed: it can be nobody's name.
+// Resolve returns the user of this server that a person means at login (Matrix CS §login): a localpart or a full user
+// ID, in any case. ErrForeign: it is the user ID of another server. ErrMalformed: it can be nobody's name.
 //
-// Only the letters A-Z are folded: other letters are no part of a localpart, and mapping one onto another (the Kelvin sign onto k)
-// would let one name stand for somebody else.
+// Only the letters A-Z are folded: other letters are no part of a localpart, and mapping one onto another (the Kelvin
+// sign onto k) would let one name stand for somebody else.
 func Resolve(s string, server ServerName) (Localpart, error) {
 	local := s
 	if strings.HasPrefix(s, "@") {

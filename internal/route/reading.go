@@ -2,9 +2,10 @@ package route
 
 import "strings"
 
-// A reading is a way in which some program on the way to Synapse, or Synapse, may understand a path: percent-decoded once or twice (a
-// proxy between us and Synapse may decode once more), with or without what strays from RFC 3986 (path parameters dropped, a
-// backslash taken for a slash); then slashes merged, dot segments resolved, the slash at the end dropped, case folded.
+// A reading is a way in which some program on the way to Synapse, or Synapse, may understand a path: percent-decoded
+// once or twice (a proxy between us and Synapse may decode once more), with or without what strays from RFC 3986 (path
+// parameters dropped, a backslash taken for a slash); then slashes merged, dot segments resolved, the slash at the end
+// dropped, case folded.
 type reading uint8
 
 const (
@@ -13,7 +14,8 @@ const (
 	numReadings
 )
 
-// after returns the next reading that can differ from those before it, or numReadings. The receiver is what ambiguities found.
+// after returns the next reading that can differ from those before it, or numReadings. The receiver is what ambiguities
+// found.
 func (found reading) after(r reading) reading {
 	for r++; r < numReadings && r&^found != 0; {
 		r++
@@ -93,8 +95,8 @@ func dropStray(b []byte) []byte {
 	return b[:n]
 }
 
-// resolve merges slashes, resolves dot segments (RFC 3986 §5.2.4), drops the slash at the end and folds case, in place. b begins with a
-// slash.
+// resolve merges slashes, resolves dot segments (RFC 3986 §5.2.4), drops the slash at the end and folds case, in place.
+// b begins with a slash.
 func resolve(b []byte) []byte {
 	n := 0
 	for i := 0; i < len(b); {
@@ -150,8 +152,8 @@ func isPlain(path string) bool {
 	return strings.HasPrefix(path, "/")
 }
 
-// isStraight reports whether no reading of the path changes how its segments follow each other: none is a dot segment or, but for the
-// last one, empty.
+// isStraight reports whether no reading of the path changes how its segments follow each other: none is a dot segment
+// or, but for the last one, empty.
 func isStraight(path string) bool {
 	if strings.Contains(path, "//") {
 		return false
@@ -188,7 +190,8 @@ func hasDots(b []byte) bool {
 	return false
 }
 
-// firstSegment returns what Synapse takes for the first segment of a path, still encoded: it overlooks empty ones in front.
+// firstSegment returns what Synapse takes for the first segment of a path, still encoded: it overlooks empty ones in
+// front.
 func firstSegment(path string) string {
 	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	return first

@@ -19,7 +19,8 @@ const (
 // Endpoint is one thing that we serve, at one or more paths.
 type Endpoint uint8
 
-// The endpoints. NoEndpoint is the zero value. Admin is Synapse's admin API, which is refused unless the caller lets it pass.
+// The endpoints. NoEndpoint is the zero value. Admin is Synapse's admin API, which is refused unless the caller lets it
+// pass.
 const (
 	NoEndpoint Endpoint = iota
 	Login
@@ -82,12 +83,13 @@ func (d Decision) Allows(method string) bool {
 	return false
 }
 
-// Match decides for an escaped path, url.URL.EscapedPath. A request whose target has no path but an opaque part (url.URL.Opaque) must
-// not get here: Go would forward that part.
+// Match decides for an escaped path, url.URL.EscapedPath. A request whose target has no path but an opaque part
+// (url.URL.Opaque) must not get here: Go would forward that part.
 //
 //   - Ours: the path is one of the table, byte for byte.
-//   - Refused: it is another spelling of one of those; or below /_synapse, and neither a plain path below /_synapse/client nor (with
-//     Endpoint Admin) below /_synapse/admin; or in some reading below /_matrix/ or /_synapse/ without beginning so.
+//   - Refused: it is another spelling of one of those; or below /_synapse, and neither a plain path below
+//     /_synapse/client nor (with Endpoint Admin) below /_synapse/admin; or in some reading below /_matrix or /_synapse
+//     without beginning so.
 //   - Foreign: all else.
 //
 // It allocates nothing for a path of usual length.
@@ -142,8 +144,9 @@ func matchReadings(path string) Decision {
 	return Decision{}
 }
 
-// Gated reports whether a request to the escaped path is judged by its token: in some reading it is below /_matrix or /_synapse, and
-// it is not a plain path below /_matrix/federation/ or /_matrix/key/, where servers speak that have no tokens.
+// Gated reports whether a request to the escaped path is judged by its token: in some reading it is below /_matrix or
+// /_synapse, and it is not a plain path below /_matrix/federation/ or /_matrix/key/, where servers speak that have no
+// tokens.
 func Gated(escapedPath string) bool {
 	switch {
 	case under(escapedPath, matrixRoot):

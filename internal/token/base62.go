@@ -4,7 +4,8 @@ const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 const base = uint64(len(alphabet))
 
-// base62 writes n in six digits, least significant first, and returns how many of them are not leading (here: trailing) zeros.
+// base62 writes n in six digits, least significant first, and returns how many of them are not leading (here: trailing)
+// zeros.
 func base62(n uint64) (digits [6]byte, significant int) {
 	for i := range digits {
 		if n > 0 {

@@ -11,9 +11,9 @@ import (
 // redacted is what every printer shows of a secret.
 const redacted = "[secret]"
 
-// hidden holds a text that no printer reaches. A printer that calls methods gets redacted; one that walks fields by reflection,
-// as fmt does for an unexported field of another struct, where it may call no method, finds a bare pointer to one byte and stops.
-// It allocates nothing, and cannot be compared by ==, which would not take constant time.
+// hidden holds a text that no printer reaches. A printer that calls methods gets redacted; one that walks fields by
+// reflection, as fmt does for an unexported field of another struct, where it may call no method, finds a bare pointer
+// to one byte and stops. It allocates nothing, and cannot be compared by ==, which would not take constant time.
 type hidden struct {
 	_    [0]func()
 	data *byte

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Key is the key of the MAC in our tokens. It prints as "[secret]", but not from an unexported field of a struct, where fmt calls no
-// method.
+// Key is the key of the MAC in our tokens. It prints as "[secret]", but not from an unexported field of a struct, where
+// fmt calls no method.
 type Key [32]byte
 
 // Format implements fmt.Formatter for every verb.
@@ -70,8 +70,8 @@ func (m *Mint) New(k Kind, h Handle) (Token, error) {
 	return Token{Kind: k, Handle: h, hidden: hide(string(text[:]))}, nil
 }
 
-// Authentic reports whether this mint's key made the token, in constant time and without allocating. An imported token of MAS has our
-// form and is not authentic.
+// Authentic reports whether this mint's key made the token, in constant time and without allocating. An imported token
+// of MAS has our form and is not authentic.
 func (m *Mint) Authentic(t Token) bool {
 	if t.size != textLen {
 		return false
@@ -81,8 +81,8 @@ func (m *Mint) Authentic(t Token) bool {
 	return subtle.ConstantTimeCompare(mac[:], text[macAt:bodyLen]) == 1
 }
 
-// mac is HMAC-SHA256 (RFC 2104 §2) over prefix, handle and random characters, the first 64 bits of it mod 62⁶. It is written out on
-// arrays because the gate computes it for each token that it does not know, and crypto/hmac allocates.
+// mac is HMAC-SHA256 (RFC 2104 §2) over prefix, handle and random characters, the first 64 bits of it mod 62⁶. It is
+// written out on arrays because the gate computes it for each token that it does not know, and crypto/hmac allocates.
 func (m *Mint) mac(text []byte) [macLen]byte {
 	pads := m.pads.bytes()
 	var inner [sha256.BlockSize + macAt]byte

@@ -25,12 +25,13 @@ const queryKey = "access_token"
 // get_access_token_from_request; Twisted http.py, parse_qs), so that no token reaches Synapse that was not judged:
 //
 //   - one Authorization header, "Bearer" in just this case, one space, and no further space;
-//   - without that header, the first access_token of the query: keys and values percent-decoded, '+' a space, arguments parted by '&'
-//     and by ';'. An argument without '=' is none. An empty value is a token, of no characters: Query with an empty text.
+//   - without that header, the first access_token of the query: keys and values percent-decoded, '+' a space, arguments
+//     parted by '&' and by ';'. An argument without '=' is none. An empty value is a token of no characters: Query, and
+//     an empty text.
 //
-// An Authorization header of another form is no token, and Synapse answers M_MISSING_TOKEN wherever one is needed; it is not passed
-// over in favour of the query, and together with the query it is ErrTwice. Of two access_token arguments Synapse takes the first; if
-// one of them is ours, that is ErrTwice here.
+// An Authorization header of another form is no token, and Synapse answers M_MISSING_TOKEN wherever one is needed; it
+// is not passed over in favour of the query, and together with the query it is ErrTwice. Of two access_token arguments
+// Synapse takes the first; if one of them is ours, that is ErrTwice here.
 //
 // It allocates only to decode an access_token that is percent-encoded.
 func FromRequest(h http.Header, rawQuery string) (text string, from Source, err error) {
@@ -54,8 +55,8 @@ func FromRequest(h http.Header, rawQuery string) (text string, from Source, err 
 	return text, Header, nil
 }
 
-// bearer returns the token of an Authorization header. Space around the value is no part of it (RFC 9110 §5.5); over HTTP/2 it gets
-// here, and Twisted strips it.
+// bearer returns the token of an Authorization header. Space around the value is no part of it (RFC 9110 §5.5); over
+// HTTP/2 it gets here, and Twisted strips it.
 func bearer(value string) (string, bool) {
 	text, found := strings.CutPrefix(strings.Trim(value, " \t"), "Bearer ")
 	if !found || strings.Contains(text, " ") {
@@ -88,8 +89,8 @@ func fromQuery(rawQuery string) (text string, found bool, err error) {
 	return text, found, nil
 }
 
-// StripQuery returns the query without its access_token arguments, also those without '=', each with one separator; all else stays
-// byte for byte.
+// StripQuery returns the query without its access_token arguments, also those without '=', each with one separator; all
+// else stays byte for byte.
 func StripQuery(rawQuery string) string {
 	if !hasQueryKey(rawQuery) {
 		return rawQuery
@@ -120,7 +121,8 @@ func hasQueryKey(rawQuery string) bool {
 	return false
 }
 
-// cutItem returns the text before the first '&' or ';', that separator, and the text after it. No separator: the item is the last.
+// cutItem returns the text before the first '&' or ';', that separator, and the text after it. No separator: the item
+// is the last.
 func cutItem(query string) (item, separator, rest string) {
 	for i := range len(query) {
 		if query[i] == '&' || query[i] == ';' {
@@ -143,7 +145,8 @@ func isQueryKey(key string) bool {
 	return n == len(queryKey)
 }
 
-// unquote is Python's urllib.parse.unquote_to_bytes after Twisted has made each '+' a space: an escape that is none stays as it is.
+// unquote is Python's urllib.parse.unquote_to_bytes after Twisted has made each '+' a space: an escape that is none
+// stays as it is.
 func unquote(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s

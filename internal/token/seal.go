@@ -15,11 +15,12 @@ import (
 // ErrSeal: what was sealed cannot be opened by this token, or is damaged.
 var ErrSeal = errors.New("seal cannot be opened")
 
-// sealInfo tells this use of a token's text as a key from any other (RFC 5869 §3.2), and names the layout of the plain text.
+// sealInfo tells this use of a token's text as a key from any other (RFC 5869 §3.2), and names the layout of the plain
+// text.
 const sealInfo = "refresh-successor/1"
 
-// The plain text of a seal: refresh token, access token, end of the access token as seconds since 1970 and nanoseconds, both
-// big-endian.
+// The plain text of a seal: refresh token, access token, end of the access token as seconds since 1970 and nanoseconds,
+// both big-endian.
 const (
 	sealedAccessAt = textLen
 	sealedEndAt    = 2 * textLen
@@ -29,17 +30,17 @@ const (
 	neverEnds = 1<<32 - 1 // in place of the nanoseconds
 )
 
-// Successor is what a consumed refresh token seals: the pair that replaced it, so that the same pair can be handed out again to
-// who presents the consumed token, and to nobody else.
+// Successor is what a consumed refresh token seals: the pair that replaced it, so that the same pair can be handed out
+// again to who presents the consumed token, and to nobody else.
 type Successor struct {
 	Refresh         Token
 	Access          Token
 	AccessExpiresAt time.Time // zero: never
 }
 
-// Seal encrypts the successor so that only the full text of the old token opens it: XChaCha20-Poly1305 under a key that HKDF-SHA256
-// derives from that text, with the session as salt, bound to the SHA-256 of the text. The nonce must be random. The result is the
-// nonce and the cipher text.
+// Seal encrypts the successor so that only the full text of the old token opens it: XChaCha20-Poly1305 under a key that
+// HKDF-SHA256 derives from that text, with the session as salt, bound to the SHA-256 of the text. The nonce must be
+// random. The result is the nonce and the cipher text.
 func Seal(old Token, salt []byte, nonce [chacha20poly1305.NonceSizeX]byte, s Successor) ([]byte, error) {
 	if old.size != textLen || s.Refresh.size != textLen || s.Access.size != textLen {
 		return nil, fmt.Errorf("sealing without a token: %w", ErrMalformed)

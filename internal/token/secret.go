@@ -1,6 +1,7 @@
 package token
 
-// Secret is a text that no formatter, logger or encoder prints: a token, a password, a shared secret. The zero value is empty.
+// Secret is a text that no formatter, logger or encoder prints: a token, a password, a shared secret. The zero value is
+// empty.
 type Secret struct{ hidden }
 
 // NewSecret hides s.

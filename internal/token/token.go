@@ -7,7 +7,8 @@ import (
 	"hash/crc32"
 )
 
-// The layout of a token: prefix with its underscore, the handle, random characters, their MAC, an underscore, the checksum.
+// The layout of a token: prefix with its underscore, the handle, random characters, their MAC, an underscore, the
+// checksum.
 const (
 	prefixLen = 4
 	handleLen = 8
@@ -74,7 +75,8 @@ func kindOf(s string) Kind {
 	return 0
 }
 
-// Handle finds the session of a token: eight characters of 0-9A-Za-z. It is no secret and proves nothing. The zero value is none.
+// Handle finds the session of a token: eight characters of 0-9A-Za-z. It is no secret and proves nothing. The zero
+// value is none.
 type Handle [handleLen]byte
 
 // String returns the handle's characters; none for the zero value.
@@ -94,8 +96,8 @@ func (h Hash) Equal(other Hash) bool { return subtle.ConstantTimeCompare(h[:], o
 // HashText hashes a token of any form, as an imported one.
 func HashText(text string) Hash { return sha256.Sum256(hide(text).bytes()) }
 
-// Token is a text of our form. That it was made by us only Mint.Authentic or its kept hash can say: MAS's tokens have the same form.
-// The zero value is no token.
+// Token is a text of our form. That it was made by us only Mint.Authentic or its kept hash can say: MAS's tokens have
+// the same form. The zero value is no token.
 type Token struct {
 	Kind   Kind
 	Handle Handle
