@@ -190,18 +190,16 @@ func (ls *liveSessions) read(l *liveSession) error {
 		s, err = tx.SessionByAccessHandle(l.handle)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	var u *liveUser
+	if err == nil && !s.UserID.IsZero() {
+		u, err = ls.users.acquire(ls, s.UserID, l)
+	}
+	if errors.Is(err, store.ErrNotFound) { // no session, or one of a user who was removed
 		ls.setAbsent(l, revision)
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var u *liveUser
-	if !s.UserID.IsZero() {
-		if u, err = ls.users.acquire(ls, s.UserID, l); err != nil {
-			return err
-		}
 	}
 	if !l.set(newLiveState(&s, u), revision) && u != nil {
 		ls.users.release(u, l)

@@ -132,12 +132,11 @@ func settleAccount(ctx context.Context, set *Settings, user *store.User) error {
 // removeRefused takes back a user whom the homeserver does not want, so that nothing is left of the attempt.
 func (s *Service) removeRefused(ctx context.Context, user *store.User, why error) error {
 	err := s.update(ctx, func(tx *store.Tx) error {
-		pw, err := tx.Password(user.ID)
-		if err == nil {
-			if err := tx.RemovePassword(user.ID); err != nil {
-				return err
-			}
-			tx.OnCommit(func() { s.census.Remove(pw.Hash) })
+		if _, err := s.endAll(tx, user.ID, "user_removed"); err != nil {
+			return err
+		}
+		if err := s.removePassword(tx, user); err != nil {
+			return err
 		}
 		if err := tx.RemoveUser(user.ID); err != nil {
 			return err
