@@ -66,10 +66,9 @@ func (db *DB) reopen(revision uint64, failed *overlay) error {
 	}
 	last := max(revision, bdb.MaxVersion())
 	if last > revision {
-		if err := db.undo(bdb, revision, failed, last+1); err != nil {
+		if last, err = db.undo(bdb, revision, failed, last); err != nil {
 			return errors.Join(fmt.Errorf("undoing the failed commit: %w", err), db.discard(bdb))
 		}
-		last++
 	}
 	db.engine.install(bdb, last)
 	return nil
@@ -104,10 +103,12 @@ func (db *DB) discard(bdb *badger.DB) error {
 	return bdb.Close()
 }
 
-// undo writes the values that the keys of a failed commit had at the revision before it.
-func (db *DB) undo(bdb *badger.DB, before uint64, failed *overlay, revision uint64) error {
+// undo writes the values that the keys of a failed commit had at the revision before it, and returns the revision after
+// that. What was there may be larger than what was to replace it, so this may take more than one commit; nobody reads
+// meanwhile.
+func (db *DB) undo(bdb *badger.DB, before uint64, failed *overlay, revision uint64) (uint64, error) {
 	if err := db.options.fault.at(faultUndo); err != nil {
-		return err
+		return 0, err
 	}
 	then := newSnapshot(bdb, before)
 	defer then.discard()
@@ -115,9 +116,18 @@ func (db *DB) undo(bdb *badger.DB, before uint64, failed *overlay, revision uint
 	for key := range failed.writes {
 		value, err := then.get([]byte(key))
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
+			return 0, err
 		}
 		restored.set([]byte(key), value)
+		if restored.bytes < db.limits.bytes {
+			continue
+		}
+		revision++
+		if err := commit(bdb, restored, revision, nil); err != nil {
+			return 0, err
+		}
+		restored = newOverlay()
 	}
-	return commit(bdb, restored, revision, nil)
+	revision++
+	return revision, commit(bdb, restored, revision, nil)
 }

@@ -170,6 +170,41 @@ func TestUndoingFailsForAWhile(t *testing.T) {
 	}
 }
 
+// TestUndoingTakesMoreThanOneCommit fails the removal of more than one commit can write again.
+func TestUndoingTakesMoreThanOneCommit(t *testing.T) {
+	const count = 2000
+	for _, dir := range []string{"", t.TempDir()} {
+		db, f, reopened := faulty(t, dir)
+		for from := 0; from < count; from += 500 {
+			mustUpdate(t, db, func(tx *Tx) error {
+				for n := from; n < from+500; n++ {
+					if err := tx.InsertSession(testSession(n, 7)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		revision := db.Health().Revision
+		f.set(faultAfterCommit, 1)
+		err := db.Update(context.Background(), func(tx *Tx) error {
+			for n := range count {
+				if err := tx.RemoveSession(testID(n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v, want ErrUnavailable", err)
+		}
+		healed(t, db, reopened)
+		if got := mustVerify(t, db); got.Tables["sessions"].Records != count || got.Revision < revision+3 {
+			t.Errorf("got %+v, want %d sessions, and two commits to undo", got, count)
+		}
+	}
+}
+
 func TestCloseWhileBroken(t *testing.T) {
 	db, f, _ := faulty(t, t.TempDir())
 	f.set(faultBeforeCommit, 1)

@@ -305,3 +305,37 @@ func TestLowDisk(t *testing.T) {
 		t.Errorf("got %+v, want writable", h)
 	}
 }
+
+// TestFlippedByteIsNoticed damages the tree on disk: what is read from there is an error, never another value.
+func TestFlippedByteIsNoticed(t *testing.T) {
+	dir := t.TempDir()
+	db := mustOpen(t, testOptions(dir))
+	mustUpdate(t, db, func(tx *Tx) error { return tx.InsertSession(testSession(1, 7)) })
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("got %v, %v, want one table", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.Index(string(b), string(testSession(1, 7).DeviceID))
+	if at < 0 {
+		t.Fatal("the device is not in the table")
+	}
+	b[at] ^= 1
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err = Open(context.Background(), testOptions(dir))
+	if err != nil {
+		return // noticed already
+	}
+	defer db.Close()
+	if err := db.View(func(tx *Tx) error { _, err := tx.Session(testID(1)); return err }); err == nil {
+		t.Error("got a session from a damaged table")
+	}
+}
