@@ -66,7 +66,7 @@ func (e *Error) Reason() string {
 	case KindTimeout:
 		return "no answer in time"
 	case KindBroken:
-		return fmt.Sprintf("answer %s%s", e.answer(), ", look into the log of synapse or of the proxy before it")
+		return fmt.Sprintf("answer %s, look into the log of synapse or of the proxy before it", e.answer())
 	case KindGarbage:
 		return fmt.Sprintf("answer %d is not one of synapse's: does the URL lead to synapse itself, without a redirect or an error page between?", e.Status)
 	case KindUndelegated:
