@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	greetingTimeout = 5 * time.Second // from the start of a child to its greeting; 40 ms are usual
-	hashTimeout     = 2 * time.Minute // the dearest record takes a few seconds; a child that takes longer is stuck
-	endTimeout      = 5 * time.Second // from the end of a child's input to its own
+	// A child of the lowest priority is slow on a machine that is busy with something else, so these are for one that is
+	// stuck: from its start to its greeting (40 ms are usual), and for the dearest record (a few seconds).
+	greetingTimeout = 30 * time.Second
+	hashTimeout     = 2 * time.Minute
+	endTimeout      = 5 * time.Second // from the end of a child's input to its own; it has nothing left to do
 )
 
 // errChildGone means that the child ended before it answered.

@@ -78,14 +78,18 @@ func TestChildKilledFailsOnlyItsHashes(t *testing.T) {
 	start, told, _ := telling(t)
 	h := newTestHasher(t, Config{Command: start, Concurrency: 2})
 	var done sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		done.Go(func() {
 			if got, err := h.Verify(context.Background(), home, encoded, horse); got != Match || err != nil {
 				t.Errorf("got %v and %v, want %v", got, err, Match)
 			}
 		})
 	}
-	killNext(t, bufio.NewReader(told))
+	pids := bufio.NewReader(told)
+	if _, err := pids.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	killNext(t, pids) // now that both are in it
 	done.Wait()
 }
 

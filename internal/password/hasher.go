@@ -43,6 +43,7 @@ const (
 	Match
 )
 
+// String names the verdict.
 func (r Result) String() string {
 	switch r {
 	case Mismatch:

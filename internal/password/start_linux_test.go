@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestChildHasTheLowestPriority(t *testing.T) {
@@ -32,7 +34,7 @@ func TestChildHasTheLowestPriority(t *testing.T) {
 	})
 }
 
-// TestStartFromTheMainThread many times at once: the runtime may pick the main thread, which has to stay as it is.
+// TestStartFromTheMainThread many times: the runtime may pick the main thread, which has to stay as it is.
 func TestStartFromTheMainThread(t *testing.T) {
 	for range 20 {
 		cmd := command("fail")
@@ -43,6 +45,24 @@ func TestStartFromTheMainThread(t *testing.T) {
 		if got := nice(readProc(t, os.Getpid(), "stat")); got == "19" {
 			t.Fatalf("main thread: got nice value %s", got)
 		}
+	}
+}
+
+// TestChildOutlivesTheSignalOfItsGroup: a terminal and a service manager send one to all, and logins still end well.
+func TestChildOutlivesTheSignalOfItsGroup(t *testing.T) {
+	h := newTestHasher(t, Config{Command: serving})
+	verify(t, h, cheap, horse)
+	pid := h.Status().ChildPID
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		if err := unix.Kill(pid, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := verify(t, h, cheap, horse); got != Match {
+		t.Errorf("got %v, want %v", got, Match)
+	}
+	if got := h.Status().ChildPID; got != pid {
+		t.Errorf("got child %d, want %d still", got, pid)
 	}
 }
 
