@@ -67,7 +67,7 @@ bench: need-go
 
 # Writes the golden files anew: look at the difference before committing it.
 golden: need-go
-	UPDATE_GOLDEN=1 go test ./...
+	@go test -count=1 $$(grep -rl --include='*_test.go' 'flag.Bool("update"' $(SOURCES) | xargs -n1 dirname | sort -u | sed 's|^|./|') -args -update
 
 tools: need-go
 	@mkdir -p .cache/bin
