@@ -15,7 +15,8 @@ import (
 // This file is all that the rest of the package asks of Badger, but for the life of the database (engine.go).
 
 // Badger's sizes. They are for one small machine beside other services: with 100,000 sessions the anonymous memory stays
-// under 80 MB, and nothing larger was faster. Values stay in the LSM tree (the value threshold is 1 MiB by default), so there is no value log to collect.
+// under 80 MB, and nothing larger was faster. Values stay in the LSM tree (the value threshold is 1 MiB by default), so
+// there is no value log to collect.
 const (
 	memTableSize     = 16 << 20
 	memTables        = 2

@@ -10,8 +10,9 @@ import (
 
 // A value is one byte that names its format, 1, and a CBOR map with integer keys (RFC 8949, core deterministic encoding).
 // A number is never used again for something else, and unknown ones are ignored, so that an older program can read the
-// records of a newer one within a format. A time is a float of seconds since 1970 without a tag, exact to the microsecond: half a
-// unit in the last place of a float64 is 0.12 µs in this century, and what is read is rounded. Zero times are left out or null.
+// records of a newer one within a format. A time is a float of seconds since 1970 without a tag, exact to the microsecond:
+// half a unit in the last place of a float64 is 0.12 µs in this century, and what is read is rounded. Zero times are left
+// out or null.
 const valueFormat = 1
 
 // maxValue bounds a record, so that it fits into a commit. A session has about 700 bytes.

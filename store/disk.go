@@ -86,5 +86,6 @@ func checkSpaceToWrite(o *Options, size uint64) error {
 }
 
 func lowSpace(dir string, free, need uint64) string {
-	return fmt.Sprintf("only %d MiB are free on the file system of %s, and writing needs %d MiB", mebibytes(free), dir, mebibytes(need))
+	return fmt.Sprintf("only %d MiB are free on the file system of %s, and writing needs %d MiB",
+		mebibytes(free), dir, mebibytes(need))
 }

@@ -68,7 +68,8 @@ func readMeta(tx *Tx, o *Options) (key token.Key, err error) {
 		return key, fmt.Errorf("reading the store's server name: %w", err)
 	}
 	if !o.anyServer && string(name) != string(o.ServerName) {
-		return key, fmt.Errorf("%w: the store in %s belongs to the server %s, and the configuration says %s: correct the server name or choose another directory",
+		return key, fmt.Errorf("%w: the store in %s belongs to the server %s, and the configuration says %s: "+
+			"correct the server name or choose another directory",
 			ErrForeign, o.Dir, name, o.ServerName)
 	}
 	value, err := tx.Meta(metaTokenKey)
@@ -91,7 +92,8 @@ func checkFormat(tx *Tx, dir string) error {
 		return fmt.Errorf("%w: format of %d bytes", ErrCorrupt, len(value))
 	}
 	if got := binary.BigEndian.Uint32(value); got != format {
-		return fmt.Errorf("%w: the store in %s has format %d, and this program reads format %d: use the version of the program that wrote it, or a newer one that converts it",
+		return fmt.Errorf("%w: the store in %s has format %d, and this program reads format %d: "+
+			"use the version of the program that wrote it, or a newer one that converts it",
 			ErrForeign, dir, got, format)
 	}
 	return nil
