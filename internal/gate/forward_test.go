@@ -133,6 +133,15 @@ func TestGate_ContentTypes(t *testing.T) {
 	}
 }
 
+// A client that asks for its Authorization to be dropped on the way is not heard: what was judged arrives.
+func TestGate_ConnectionDoesNotDropAuthorization(t *testing.T) {
+	b := newBench(t)
+	b.talk(t, "GET "+whoami+" HTTP/1.1\r\nHost: x\r\n"+bearerHeader(b.live)+"\r\nConnection: close, Authorization\r\n\r\n")
+	if seen := b.synapse.last(t); seen.Token != b.live {
+		t.Errorf("got token %q at the homeserver, want the one that was judged", seen.Token)
+	}
+}
+
 func TestKeepAuthorization(t *testing.T) {
 	for _, c := range []struct{ sent, want []string }{
 		{[]string{"keep-alive"}, []string{"keep-alive"}},
