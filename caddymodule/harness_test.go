@@ -171,12 +171,20 @@ func (e *edge) request(method, path, bearer, body string) answer {
 	return fetch(e.t, method, "http://"+e.public+path, bearer, body)
 }
 
+// transport makes a connection for each request: Caddy closes idle ones at a reload, which can meet the next request.
+var transport = &http.Transport{DisableKeepAlives: true}
+
+// fetch tries again if the connection fails: those that wait in the old socket's queue when a reload closes it are reset.
 func fetch(t *testing.T, method, url, bearer, body string) answer {
 	t.Helper()
-	a, err := tryFetch(method, url, bearer, body)
-	if err != nil {
-		t.Fatal(err)
+	var a answer
+	var err error
+	for range 3 {
+		if a, err = tryFetch(method, url, bearer, body); err == nil {
+			return a
+		}
 	}
+	t.Fatal(err)
 	return a
 }
 
@@ -188,7 +196,7 @@ func tryFetch(method, url, bearer, body string) (answer, error) {
 	if bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+bearer)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return answer{}, err
 	}
@@ -304,7 +312,7 @@ func (s *fakeSynapse) whoami(w http.ResponseWriter, r *http.Request) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Authorization", "Bearer "+authtest.Secret)
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
