@@ -186,6 +186,15 @@ func TestGate_EarlyAnswerReadsASmallBody(t *testing.T) {
 	})
 }
 
+// A larger one is not worth it: net/http would read up to 256 KiB.
+func TestGate_EarlyAnswerReadsNoLargeBody(t *testing.T) {
+	b := newBench(t)
+	answers := b.talk(t, smuggle(drainBytes+1, bearerHeader(b.dead))+last)
+	if len(answers) != 1 || answers[0].Status != 401 || !answers[0].Close {
+		t.Errorf("got %d answers, want one that ends the connection", len(answers))
+	}
+}
+
 // A client that does not send its body is not waited for; here the two seconds are over at once.
 func TestGate_EarlyAnswerDoesNotWait(t *testing.T) {
 	b := newBench(t)

@@ -225,6 +225,14 @@ func TestForwardedFor(t *testing.T) {
 	}
 }
 
+func TestGate_ForwardedFor(t *testing.T) {
+	b := newBench(t)
+	b.do(t, b.request(t, "GET", whoami, "", bearerHeader(b.live), "X-Forwarded-For: 203.0.113.9, 203.0.113.10"))
+	if got := b.synapse.last(t).Header.Get("X-Forwarded-For"); !strings.HasPrefix(got, "192.0.2.7, ") {
+		t.Errorf("got %q, want the address that the edge found first", got)
+	}
+}
+
 // FuzzForwarded proves the rule that all walk-arounds break: whatever token Synapse reads in what is forwarded is not ours, or was
 // judged active.
 func FuzzForwarded(f *testing.F) {
