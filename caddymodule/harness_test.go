@@ -189,6 +189,10 @@ func fetch(t *testing.T, method, url, bearer, body string) answer {
 }
 
 func tryFetch(method, url, bearer, body string) (answer, error) {
+	return roundTrip(transport, method, url, bearer, body)
+}
+
+func roundTrip(transport *http.Transport, method, url, bearer, body string) (answer, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -269,6 +273,7 @@ func newFakeSynapse(t *testing.T, internal string) *fakeSynapse {
 	mux.Handle("/_synapse/mas/", s.Synapse)
 	mux.HandleFunc("/_matrix/client/v3/account/whoami", s.whoami)
 	mux.HandleFunc("/_matrix/client/v3/sync", s.sync)
+	mux.HandleFunc("/_matrix/client/v3/early", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.note(r)
 		io.Copy(io.Discard, r.Body)
