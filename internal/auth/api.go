@@ -59,9 +59,9 @@ type Homeserver interface {
 
 // Event is something that happened, for the audit log, the metrics and Caddy's events. It holds no token and no password.
 type Event struct {
-	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, synapse_unreachable
+	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, synapse_unreachable, reconciled
 	Method    string // of a login: password; of a start or an end: the session's kind
-	Reason    string // of a failure or an end
+	Reason    string // of a failure or an end; of a reconciliation: success or failure
 	UserID    mxid.UserID
 	DeviceID  mxid.DeviceID
 	SessionID ulid.ULID
@@ -155,8 +155,9 @@ type IssueTokenParams struct {
 
 // Status is the service's own health, for operators.
 type Status struct {
-	LiveSessions int           // in memory
-	Jobs         int           // users waiting to be reconciled
-	OldestJob    time.Duration // 0: none
+	Sessions     map[string]int // live ones by kind, as of the last sweep
+	LiveSessions int            // in memory
+	Jobs         int            // users waiting to be reconciled
+	OldestJob    time.Duration  // 0: none
 	HeldRefresh  int
 }
