@@ -50,7 +50,7 @@ unit: tools
 
 e2e: need-test synapse clients build race
 	@echo "== end-to-end tests with Synapse $(SYNAPSE)"
-	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -timeout=15m -run='$(RUN)' ./internal/e2e/...
+	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -parallel=12 -timeout=15m -run='$(RUN)' ./internal/e2e/...
 
 lint: tools
 	@echo "== gofmt, go vet, staticcheck"

@@ -65,6 +65,7 @@ func (e *Edge) config() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("{\n\tadmin 127.0.0.1:%d\n\tgrace_period 4s\n\tskip_install_trust\n\tstorage file_system %q\n", e.AdminPort, filepath.Join(e.Dir, "caddy"))
+	p("\tservers 127.0.0.1:%d {\n\t\tprotocols h1 h2c\n\t}", e.InternalPort)
 	if e.TLS {
 		p("\tauto_https disable_redirects\n\tlocal_certs\n")
 	}
