@@ -209,6 +209,9 @@ func adminError(err error) error {
 
 // plainText is an error's text without the name of its class.
 func plainText(err, class error) string {
+	if class == auth.ErrUserLocked {
+		return "the user is locked"
+	}
 	text := strings.ReplaceAll(err.Error(), "\n", ": ") // joined errors have one line each
 	for _, name := range []string{class.Error(), auth.ErrConflict.Error()} {
 		text = strings.TrimPrefix(text, name+": ")

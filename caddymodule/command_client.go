@@ -220,6 +220,28 @@ func (in *invocation) askLines(ctx context.Context, method, path string, body an
 	}
 }
 
+// askTable asks for a list and prints it as a table, or with --json as it comes.
+func (in *invocation) askTable(ctx context.Context, path string, heading []string, row func(line []byte) ([]string, error)) error {
+	t := newTable(in.out(), heading...)
+	rows := 0
+	err := in.askLines(ctx, http.MethodGet, path, nil, func(line []byte) error {
+		if in.json {
+			return nil
+		}
+		cells, err := row(line)
+		if err != nil {
+			return err
+		}
+		t.row(cells...)
+		rows++
+		return nil
+	})
+	if in.json || err != nil && rows == 0 {
+		return err
+	}
+	return errors.Join(err, t.Flush())
+}
+
 func decodeLine(line []byte, v any) error {
 	if json.Unmarshal(line, v) != nil {
 		return errors.New("the answer of Caddy cannot be read: is it another version of this program?")
