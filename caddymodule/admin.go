@@ -173,9 +173,9 @@ func (c *adminCall) readBody(v any) error {
 	case err == nil:
 		return nil
 	case semantic && errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("%w: the body has a member that does not exist: %s", auth.ErrInvalid, se.JSONPointer)
+		return fmt.Errorf("%w: the body has a member that does not exist: %.100s", auth.ErrInvalid, se.JSONPointer)
 	case semantic:
-		return fmt.Errorf("%w: the body has a member of the wrong type: %s", auth.ErrInvalid, se.JSONPointer)
+		return fmt.Errorf("%w: the body has a member of the wrong type: %.100s", auth.ErrInvalid, se.JSONPointer)
 	}
 	return fmt.Errorf("%w: the body is not valid JSON", auth.ErrInvalid)
 }
