@@ -53,7 +53,8 @@ func runUserAdd(ctx context.Context, in *invocation) error {
 }
 
 func runUserList(ctx context.Context, in *invocation) error {
-	return in.askTable(ctx, "/users", []string{"USER ID", "CREATED", "STATE", "PASSWORD", "ADMIN"}, func(line []byte) ([]string, error) {
+	heading := []string{"USER ID", "CREATED", "STATE", "PASSWORD", "ADMIN"}
+	return in.askTable(ctx, "/users", heading, func(line []byte) ([]string, error) {
 		var u userJSON
 		err := decodeLine(line, &u)
 		return []string{u.UserID, instant(u.CreatedAt), u.state(), yesNo(u.HasPassword), yesNo(u.Admin)}, err
