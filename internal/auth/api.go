@@ -45,8 +45,8 @@ type Limit struct {
 // Homeserver is what the use cases ask of Synapse (its /_synapse/mas API). Every method is idempotent and bounded in time.
 //
 // Errors are classified by methods they may have, each true for one class: Unreachable() bool (no or no sensible answer: try
-// again), NotFound() bool (no such user), Conflict() bool (the name is taken, malformed or reserved). Any other error is a
-// refusal. Reason() string, if there, is a text for the operator.
+// again), NotFound() bool (no such user), Conflict() bool (the name is taken, malformed or reserved), Taken() bool (it is
+// taken). Any other error is a refusal. Reason() string, if there, is a text for the operator.
 type Homeserver interface {
 	ProvisionUser(ctx context.Context, user mxid.Localpart, displayName string) error
 	QueryUser(ctx context.Context, user mxid.Localpart) (displayName string, deactivated bool, err error)
@@ -61,7 +61,7 @@ type Homeserver interface {
 type Event struct {
 	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, synapse_unreachable, reconciled
 	Method    string // of a login: password; of a start or an end: the session's kind
-	Reason    string // of a failure or an end; of a reconciliation: success or failure
+	Reason    string // of a failure or an end; success or failure; granted or revoked, removed, erase
 	UserID    mxid.UserID
 	DeviceID  mxid.DeviceID
 	SessionID ulid.ULID
