@@ -52,7 +52,7 @@ func TestAdminEndpoint(t *testing.T) {
 		want               string
 	}{
 		{"POST", "/users", `{"localpart":"alice","password":"pw"}`, 200, `"has_password":true`},
-		{"POST", "/users", `{"localpart":"alice"}`, 409, "name cannot be used"},
+		{"POST", "/users", `{"localpart":"alice"}`, 409, "there is a user alice already"},
 		{"POST", "/users", `{"localpart":"bob","localpart":"eve"}`, 400, "not valid JSON"},
 		{"POST", "/users", `{"localpart":"bob","role":"x"}`, 400, "does not exist: /role"},
 		{"POST", "/users", `{"Localpart":"bob"}`, 400, "does not exist: /Localpart"},
