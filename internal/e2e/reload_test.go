@@ -31,10 +31,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	s := newStack(t, func(s *stack) {
 		s.edge.TLS = true
 		s.edge.Binary = os.Getenv("E2E_RACE")
-		var err error
-		if s.synapse.HTTP2, err = s.synapse.KnowsHTTP2(t.Context()); err != nil {
+		known, err := s.synapse.KnowsHTTP2(t.Context())
+		if err != nil {
 			t.Error(err)
 		}
+		s.synapse.HTTP2, s.edge.HTTP2 = known, known
 	})
 	s.HTTP = s.trustingClient(t)
 	life(t, s, s.newUser(t))
