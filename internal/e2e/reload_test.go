@@ -29,13 +29,15 @@ import (
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, func(s *stack) {
-		s.edge.TLS = true
-		s.edge.Binary = os.Getenv("E2E_RACE")
+		binary, err := environment("E2E_RACE")
+		if err != nil {
+			t.Fatal(err)
+		}
 		known, err := s.synapse.KnowsHTTP2(t.Context())
 		if err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
-		s.synapse.HTTP2, s.edge.HTTP2 = known, known
+		s.edge.Binary, s.edge.TLS, s.edge.HTTP2, s.synapse.HTTP2 = binary, true, known, known
 	})
 	s.HTTP = s.trustingClient(t)
 	life(t, s, s.newUser(t))
