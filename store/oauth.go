@@ -178,3 +178,13 @@ const (
 	KeyPublishedFor = 24 * time.Hour      // in the published key set: id tokens live an hour
 	KeyHintFor      = 90 * 24 * time.Hour // to recognise an id_token_hint
 )
+
+// MetadataDigest is the SHA-256 of what a client says about itself, as CBOR: its identity where it has no secret.
+func (c Client) MetadataDigest() (Digest, error) {
+	c.ID, c.Digest, c.Secret, c.CreatedAt, c.UsedAt = "", Digest{}, Digest{}, time.Time{}, time.Time{}
+	value, err := encode(&c)
+	if err != nil {
+		return Digest{}, err
+	}
+	return sha256.Sum256(value), nil
+}

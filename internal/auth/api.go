@@ -27,11 +27,17 @@ type Config struct {
 // Settings is what a configuration reload may change. A use case reads them once.
 type Settings struct {
 	Homeserver      Homeserver
+	AccessTTL       time.Duration // access tokens of OAuth sessions; ≥ 60 s
 	CompatTTL       time.Duration // access tokens of refreshable legacy sessions; ≥ 60 s
 	RefreshGrace    time.Duration // how long a consumed refresh token outlives the first use of its successor
 	RefreshIdle     time.Duration // sessions with a refresh token end after that long without any use; 0: never
 	PasswordEnabled bool
-	LoginLimit      Limit       // failed passwords; the zero value means off
+	Clients         map[string]Client // OAuth clients of the configuration, by ID
+	Admins          map[mxid.Localpart]bool
+	LoginLimit      Limit       // failed passwords; the zero value means off, here and below
+	AuthorizeLimit  Limit       // authorization requests per address
+	DeviceCodeLimit Limit       // device authorization requests per address
+	RegisterLimit   Limit       // client registrations per address
 	Log             *zap.Logger // never nil
 	Emit            func(Event) // audit log, metrics, Caddy events; never nil; must not block
 }
@@ -55,6 +61,7 @@ type Homeserver interface {
 	DeleteDevice(ctx context.Context, user mxid.Localpart, device mxid.DeviceID) error
 	DeleteUser(ctx context.Context, user mxid.Localpart, erase bool) error
 	ReactivateUser(ctx context.Context, user mxid.Localpart) error
+	AllowCrossSigningReset(ctx context.Context, user mxid.Localpart) error
 }
 
 // Event is something that happened, for the audit log, the metrics and Caddy's events. It holds no token and no password.
@@ -113,7 +120,7 @@ const (
 // Introspection is what the homeserver is told about an active token (RFC 7662 §2.2, Synapse mas.py).
 type Introspection struct {
 	SessionID ulid.ULID
-	Subject   ulid.ULID
+	Subject   ulid.ULID // zero, like the localpart: a client's own token
 	Localpart mxid.Localpart
 	DeviceID  mxid.DeviceID
 	ClientID  string

@@ -24,7 +24,7 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 	}
 	st := start{user: info.User, kind: store.SessionPersonal, device: p.DeviceID, displayName: "Issued by an administrator", ttl: p.ExpiresIn}
 	st.scope = append([]string{mxid.ScopeAPI}, p.Scope...)
-	st.gate = func(_ *store.Tx, u *store.User) error { return checkIssue(&p, u) }
+	st.gate = func(_ *store.Tx, u *store.User, _ *store.Session) error { return checkIssue(&p, u) }
 	if p.Legacy {
 		st.kind, st.scope = store.SessionCompat, nil
 		if st.device == "" {
@@ -33,12 +33,7 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 			}
 		}
 	}
-	var out Tokens
-	if st.device == "" {
-		out, err = s.commitSession(ctx, &st)
-	} else {
-		out, err = s.startSession(ctx, st)
-	}
+	out, err := s.start(ctx, st)
 	if errors.Is(err, ErrBadCredentials) {
 		err = fmt.Errorf("%w: the user was removed or deactivated meanwhile", ErrConflict)
 	}

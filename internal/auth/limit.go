@@ -28,7 +28,24 @@ type limits struct {
 	pairs     *simplelru.LRU[pairKey, *rate.Limiter]
 	addresses *simplelru.LRU[netip.Prefix, *rate.Limiter]
 	accounts  *simplelru.LRU[string, *rate.Limiter]
+	spent     *simplelru.LRU[spendKey, *rate.Limiter]
 }
+
+// spendKey is what one address does of one kind.
+type spendKey struct {
+	what limitKind
+	addr netip.Prefix
+}
+
+// limitKind is a thing that nobody has authenticated for.
+type limitKind uint8
+
+const (
+	limitAuthorize limitKind = iota + 1
+	limitDeviceCode
+	limitRegistration
+	limitUserCode
+)
 
 type pairKey struct {
 	account string
@@ -40,6 +57,7 @@ func newLimits(now func() time.Time) *limits {
 	l.pairs, _ = simplelru.NewLRU[pairKey, *rate.Limiter](maxCounters, nil)
 	l.addresses, _ = simplelru.NewLRU[netip.Prefix, *rate.Limiter](maxCounters, nil)
 	l.accounts, _ = simplelru.NewLRU[string, *rate.Limiter](maxCounters, nil)
+	l.spent, _ = simplelru.NewLRU[spendKey, *rate.Limiter](maxCounters, nil)
 	return l
 }
 
@@ -120,4 +138,19 @@ func (a *attempt) succeed() {
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
 	a.limits.pairs.Remove(a.key)
+}
+
+// spend counts one request of an address, or answers RateLimitError.
+func (l *limits) spend(what limitKind, limit Limit, addr netip.Addr) error {
+	if limit.Burst <= 0 {
+		return nil
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := counter(l.spent, spendKey{what, limitPrefix(addr)}, limit.Burst, limit.Window)
+	if !c.AllowN(now, 1) {
+		return &RateLimitError{RetryAfter: wait(c, now)}
+	}
+	return nil
 }

@@ -67,6 +67,8 @@ type liveState struct {
 	admin   bool          // grants the server admin API, if the user has the right
 	scopes  []string      // as the homeserver is told
 	unused  uint64        // generation whose first use is awaited; 0: none
+
+	registered bool // its client is in the store, not in the configuration
 }
 
 func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
@@ -185,9 +187,13 @@ func (ls *liveSessions) filled(ctx context.Context, l *liveSession) error {
 func (ls *liveSessions) read(l *liveSession) error {
 	var s store.Session
 	var revision uint64
+	registered := false
 	err := ls.db.View(func(tx *store.Tx) (err error) {
 		revision = tx.Revision()
-		s, err = tx.SessionByAccessHandle(l.handle)
+		if s, err = tx.SessionByAccessHandle(l.handle); err != nil || s.ClientID == "" {
+			return err
+		}
+		registered, err = isRegistered(tx, s.ClientID)
 		return err
 	})
 	var u *liveUser
@@ -201,10 +207,21 @@ func (ls *liveSessions) read(l *liveSession) error {
 	if err != nil {
 		return err
 	}
-	if !l.set(newLiveState(&s, u), revision) && u != nil {
+	st := newLiveState(&s, u)
+	st.registered = registered
+	if !l.set(st, revision) && u != nil {
 		ls.users.release(u, l)
 	}
 	return nil
+}
+
+// isRegistered reports whether a client is in the store. It stays there while it has a session.
+func isRegistered(tx *store.Tx, client string) (bool, error) {
+	_, err := tx.Client(client)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // set fills the object from a snapshot, unless a flip has overtaken it.
@@ -247,7 +264,9 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	defer l.mu.Unlock()
 	l.stamp = revision
 	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {
-		l.state.Store(newLiveState(s, old.user))
+		st := newLiveState(s, old.user)
+		st.registered = old.registered
+		l.state.Store(st)
 	}
 	l.rememberFirstUses(s)
 	if s.Ended() {

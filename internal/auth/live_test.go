@@ -20,7 +20,9 @@ func TestNoJudgementIsOlderThanAnAnswer(t *testing.T) {
 		want auth.Verdict
 	}{
 		"logout": {
-			do:   func(k *authtest.Kit, in auth.Tokens) error { return k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}) },
+			do: func(k *authtest.Kit, in auth.Tokens) error {
+				return k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{})
+			},
 			undo: func(*authtest.Kit) error { return nil },
 			want: auth.Unknown,
 		},

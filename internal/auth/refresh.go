@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
@@ -29,13 +30,25 @@ const reasonReplayed = "refresh_replayed"
 // ErrTokenUnknown: the session is over, or is now because the token was one of its past. Anything else: try again later.
 // Gate: the Update that finds the presented token among those of its session.
 func (s *Service) Refresh(ctx context.Context, text string, kind token.Kind, from From) (Tokens, error) {
+	return s.refresh(ctx, text, kind, &RefreshParams{From: from})
+}
+
+// RefreshOAuth is Refresh at the token endpoint, for a client that has been authenticated.
+//
+// ErrTokenUnknown as there. ErrGrantInvalid: the token is another client's. ErrScopeDenied: a scope that was not granted, or
+// without the device. Nothing has changed.
+func (s *Service) RefreshOAuth(ctx context.Context, p RefreshParams) (Tokens, error) {
+	return s.refresh(ctx, p.Text, token.Refresh, &p)
+}
+
+func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *RefreshParams) (Tokens, error) {
 	t, err := token.Parse(text)
 	if err != nil || t.Kind != kind || !s.mint.Authentic(t) {
 		return Tokens{}, ErrTokenUnknown
 	}
 	var out Tokens
 	err = s.hold(ctx, func() (err error) {
-		out, err = s.rotate(ctx, t, from)
+		out, err = s.rotate(ctx, t, p)
 		return err
 	})
 	return out, err
@@ -68,13 +81,20 @@ func (s *Service) hold(ctx context.Context, fn func() error) error {
 	}
 }
 
-func settled(err error) bool { return err == nil || errors.Is(err, ErrTokenUnknown) }
+// settled reports whether fn came to a verdict: it will say the same when it is asked again.
+func settled(err error) bool {
+	return err == nil || errors.Is(err, ErrTokenUnknown) || errors.Is(err, ErrGrantInvalid) || errors.Is(err, ErrGrantReplayed) ||
+		errors.Is(err, ErrScopeDenied) || errors.Is(err, ErrClientUnknown) || errors.Is(err, ErrHomeserver)
+}
 
 // rotate is one attempt at a refresh: look the session up, mint what may be needed, decide in one Update.
-func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens, error) {
+func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (Tokens, error) {
 	set := s.settings.Load()
 	sess, user, err := s.sessionByRefresh(t.Handle)
 	if err != nil {
+		return Tokens{}, err
+	}
+	if err := p.allowed(&sess); err != nil {
 		return Tokens{}, err
 	}
 	r, err := s.newRotation(set, t, &sess)
@@ -91,6 +111,9 @@ func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens,
 		}
 		if replayed, outcome = false, rotatedUnknown; sess.Ended() {
 			return nil
+		}
+		if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+			return err
 		}
 		if pair, outcome, err = r.apply(&sess, tx.Now()); err != nil {
 			return err
@@ -109,14 +132,15 @@ func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens,
 	}
 	if err != nil || outcome == rotatedUnknown {
 		if replayed {
-			s.ended(&sess, s.userID(user.Localpart), from)
+			s.ended(&sess, s.userID(user.Localpart), p.From)
 		}
 		return Tokens{}, ErrTokenUnknown
 	}
-	s.live.noteRefresh(sess.AccessHandle, s.now(), from)
+	s.live.noteRefresh(sess.AccessHandle, s.now(), p.From)
 	out := s.tokens(&sess, &user, pair.Access, pair.AccessExpiresAt)
+	out.Scope = set.stillGranted(out.Scope, &user)
 	out.RefreshToken = token.NewSecret(pair.Refresh.Reveal())
-	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: from.Addr})
+	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: p.From.Addr})
 	return out, nil
 }
 
@@ -160,7 +184,40 @@ func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session)
 }
 
 // ttl is the life of an access token of a refreshable session.
-func (set *Settings) ttl(store.SessionKind) time.Duration { return set.CompatTTL }
+func (set *Settings) ttl(k store.SessionKind) time.Duration {
+	if k == store.SessionCompat {
+		return set.CompatTTL
+	}
+	return set.AccessTTL
+}
+
+// allowed refuses a refresh by another client than the session's, or for other scopes than those granted. A legacy refresh
+// has no client.
+func (p *RefreshParams) allowed(sess *store.Session) error {
+	if sess.ClientID != p.ClientID {
+		return ErrGrantInvalid
+	}
+	if p.Scope == nil {
+		return nil
+	}
+	for _, sc := range p.Scope {
+		if !slices.Contains(sess.Scope, sc) {
+			return ErrScopeDenied
+		}
+	}
+	if sess.DeviceID != "" && !sameDevice(p.Scope, sess.DeviceID) {
+		return ErrScopeDenied
+	}
+	return nil
+}
+
+// stillGranted drops admin scopes from an answer whose user has lost the right.
+func (set *Settings) stillGranted(scope []string, u *store.User) []string {
+	if set.admin(u) || !slices.ContainsFunc(scope, isAdminScope) {
+		return scope
+	}
+	return slices.DeleteFunc(slices.Clone(scope), isAdminScope)
+}
 
 // tokenKinds are the kinds of a session's access and refresh tokens.
 func tokenKinds(k store.SessionKind) (access, refresh token.Kind) {

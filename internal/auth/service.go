@@ -26,6 +26,7 @@ type Service struct {
 	live     *liveSessions
 	users    userMutex
 	limits   *limits
+	polls    *polls
 	jobs     worker
 	clock    clock
 	holding  atomic.Int64 // refreshes that are held
@@ -44,6 +45,7 @@ func New(c Config, settings Settings) (*Service, error) {
 		mint:   token.NewMint(c.DB.TokenKey(), c.Rand),
 		live:   newLiveSessions(c.DB, c.ServerName),
 		limits: newLimits(c.Now),
+		polls:  newPolls(),
 		rand:   lockedReader{r: c.Rand},
 	}
 	var err error

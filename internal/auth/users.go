@@ -154,6 +154,9 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 				return err
 			}
 		}
+		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
+			return err
+		}
 		if hash == "" {
 			return s.removePassword(tx, u)
 		}
@@ -212,6 +215,9 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 			return err
 		}
 		if ended, err = s.endAll(tx, u.ID, "deactivated"); err != nil {
+			return err
+		}
+		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
 			return err
 		}
 		return s.listAccount(tx, u.ID)
