@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/homeserver"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
 // appName is the app's module ID, its global option, and the directive of its handler.
@@ -120,8 +122,11 @@ func (a *App) Start() error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.engine, err = acquireEngine(a.ctx, dir, a)
+	if errors.Is(err, store.ErrEncryptionKey) {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.held = true
 	if err := a.engine.matches(&a.conf); err != nil {

@@ -171,16 +171,28 @@ func (e *edge) request(method, path, bearer, body string) answer {
 	return fetch(e.t, method, "http://"+e.public+path, bearer, body)
 }
 
+// transport makes a connection for each request: Caddy closes idle ones at a reload, which can meet the next request.
+var transport = &http.Transport{DisableKeepAlives: true}
+
+// fetch tries again if the connection fails: those that wait in the old socket's queue when a reload closes it are reset.
 func fetch(t *testing.T, method, url, bearer, body string) answer {
 	t.Helper()
-	a, err := tryFetch(method, url, bearer, body)
-	if err != nil {
-		t.Fatal(err)
+	var a answer
+	var err error
+	for range 3 {
+		if a, err = tryFetch(method, url, bearer, body); err == nil {
+			return a
+		}
 	}
+	t.Fatal(err)
 	return a
 }
 
 func tryFetch(method, url, bearer, body string) (answer, error) {
+	return roundTrip(transport, method, url, bearer, body)
+}
+
+func roundTrip(transport *http.Transport, method, url, bearer, body string) (answer, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -188,7 +200,7 @@ func tryFetch(method, url, bearer, body string) (answer, error) {
 	if bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+bearer)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return answer{}, err
 	}
@@ -261,6 +273,7 @@ func newFakeSynapse(t *testing.T, internal string) *fakeSynapse {
 	mux.Handle("/_synapse/mas/", s.Synapse)
 	mux.HandleFunc("/_matrix/client/v3/account/whoami", s.whoami)
 	mux.HandleFunc("/_matrix/client/v3/sync", s.sync)
+	mux.HandleFunc("/_matrix/client/v3/early", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.note(r)
 		io.Copy(io.Discard, r.Body)
@@ -304,7 +317,7 @@ func (s *fakeSynapse) whoami(w http.ResponseWriter, r *http.Request) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Authorization", "Bearer "+authtest.Secret)
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -35,9 +35,9 @@ func benchStore(b *testing.B) *DB {
 // spread is the nth session to take: all are taken before one comes again.
 func spread(n int64) int { return int(n * 7919 % benchSessions) }
 
-// refresh is what a refresh does to the store.
+// refresh is what a refresh does to the store, once a View has found the session.
 func refresh(tx *Tx, n int) error {
-	s, err := tx.SessionByRefreshHandle(testHandle('r', n))
+	s, err := tx.Session(testID(n))
 	if err != nil {
 		return err
 	}

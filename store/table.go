@@ -184,7 +184,7 @@ func (t *table[T]) put(tx *Tx, oldValue []byte, record *T) error {
 		if value, err = t.encode(record); err != nil {
 			return err
 		}
-		if err := t.checkUnique(tx, record); err != nil {
+		if err := t.checkUnique(tx, old, record); err != nil {
 			return err
 		}
 	}
@@ -232,11 +232,14 @@ func (t *table[T]) encode(record *T) ([]byte, error) {
 	return encode(record)
 }
 
-// checkUnique gives ErrConflict if another record has one of this one's unique keys.
-func (t *table[T]) checkUnique(tx *Tx, record *T) error {
+// checkUnique gives ErrConflict if another record has one of this one's unique keys. One that has not changed is its own.
+func (t *table[T]) checkUnique(tx *Tx, old, record *T) error {
 	for i := range t.indices {
+		if !t.indices[i].unique {
+			continue
+		}
 		entry := t.entry(&t.indices[i], record)
-		if entry.key == nil || !t.indices[i].unique {
+		if entry.key == nil || bytes.Equal(entry.key, t.entry(&t.indices[i], old).key) {
 			continue
 		}
 		holder, err := tx.get(entry.key)

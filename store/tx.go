@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"iter"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type Tx struct {
 	now      time.Time
 	revision uint64
 	hooks    []func()
+	last     kv // last read from the snapshot: what is read is often written next, and then read again
 	done     bool
 }
 
@@ -29,7 +31,7 @@ func (tx *Tx) Revision() uint64 { return tx.revision }
 // it must be short and must not call the store. In a View it is never called.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
 
-// get reads a key. The value belongs to the caller, but for writing.
+// get reads a key. Neither the key nor the value may be written to afterwards.
 func (tx *Tx) get(key []byte) ([]byte, error) {
 	if tx.done {
 		return nil, errTxDone
@@ -43,7 +45,15 @@ func (tx *Tx) get(key []byte) ([]byte, error) {
 			return value, nil
 		}
 	}
-	return tx.snapshot.get(key)
+	if tx.last.key != nil && bytes.Equal(tx.last.key, key) {
+		return tx.last.value, nil
+	}
+	value, err := tx.snapshot.get(key)
+	if err != nil {
+		return nil, err
+	}
+	tx.last = kv{key, value}
+	return value, nil
 }
 
 // set writes a key; nil deletes it.

@@ -29,19 +29,40 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 	return s.listDevice(tx, sess.UserID, sess.DeviceID)
 }
 
-// endAll ends every live session of a user in tx.
-func (s *Service) endAll(tx *store.Tx, user ulid.ULID, reason string) ([]store.Session, error) {
+// endBatch is how many sessions one Update ends: a bot may have thousands, and a transaction has its bounds.
+const endBatch = 200
+
+// endSome ends live sessions of a user in tx, up to endBatch of them. If that many ended, there may be more.
+func (s *Service) endSome(tx *store.Tx, user ulid.ULID, reason string) ([]store.Session, error) {
 	var ended []store.Session
 	for sess, err := range tx.LiveSessions(user) {
 		if err != nil {
 			return nil, err
 		}
-		ended = append(ended, sess)
+		if ended = append(ended, sess); len(ended) == endBatch {
+			break
+		}
 	}
 	for i := range ended {
 		if err := s.end(tx, &ended[i], reason); err != nil {
 			return nil, err
 		}
+	}
+	return ended, nil
+}
+
+// endRest ends what one Update did not: ended is what it did, and is returned with the rest.
+func (s *Service) endRest(ctx context.Context, user ulid.ULID, reason string, ended []store.Session) ([]store.Session, error) {
+	for last := len(ended); last == endBatch; {
+		var more []store.Session
+		err := s.update(ctx, func(tx *store.Tx) (err error) {
+			more, err = s.endSome(tx, user, reason)
+			return err
+		})
+		if err != nil {
+			return ended, err
+		}
+		ended, last = append(ended, more...), len(more)
 	}
 	return ended, nil
 }
@@ -139,7 +160,7 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 		if over = err != nil || now.Ended(); over {
 			return nil
 		}
-		ended, err = s.endAll(tx, user.ID, "logout_all")
+		ended, err = s.endSome(tx, user.ID, "logout_all")
 		return err
 	})
 	if err != nil {
@@ -147,6 +168,9 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	}
 	if over {
 		return ErrTokenUnknown
+	}
+	if ended, err = s.endRest(ctx, user.ID, "logout_all", ended); err != nil {
+		return err
 	}
 	s.endedAll(ended, &user, from)
 	s.settle(ctx, user.ID)
@@ -207,10 +231,13 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 func (s *Service) EndSessions(ctx context.Context, l mxid.Localpart, reason string) (int, error) {
 	var ended []store.Session
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) (err error) {
-		ended, err = s.endAll(tx, u.ID, reason)
+		ended, err = s.endSome(tx, u.ID, reason)
 		return err
 	})
 	if err != nil {
+		return 0, err
+	}
+	if ended, err = s.endRest(ctx, user.ID, reason, ended); err != nil {
 		return 0, err
 	}
 	s.endedAll(ended, &user, From{})

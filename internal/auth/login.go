@@ -89,7 +89,11 @@ func (s *Service) checkPassword(ctx context.Context, set *Settings, p *LoginPara
 func (s *Service) verify(ctx context.Context, p *LoginParams, hash string) (password.Result, error) {
 	src := password.Source{Addr: limitPrefix(p.From.Addr), Account: p.Name}
 	if hash == "" {
-		return s.Hasher.Dummy(ctx, src, &s.census, s.dummyKey, p.Name, p.Password.Reveal())
+		name := p.Name
+		if p.Localpart != "" { // one user, however the name is spelt
+			name = string(p.Localpart)
+		}
+		return s.Hasher.Dummy(ctx, src, &s.census, s.dummyKey, name, p.Password.Reveal())
 	}
 	return s.Hasher.Verify(ctx, src, hash, p.Password.Reveal())
 }

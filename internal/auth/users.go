@@ -150,7 +150,7 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 			return fmt.Errorf("%w: %s is deactivated", ErrConflict, l)
 		}
 		if ended = nil; endSessions {
-			if ended, err = s.endAll(tx, u.ID, "password_changed"); err != nil {
+			if ended, err = s.endSome(tx, u.ID, "password_changed"); err != nil {
 				return err
 			}
 		}
@@ -166,6 +166,9 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 		return err
 	}
 	s.emit(Event{Name: "password_changed", UserID: s.userID(l)})
+	if ended, err = s.endRest(ctx, user.ID, "password_changed", ended); err != nil {
+		return err
+	}
 	s.endedAll(ended, &user, From{})
 	if len(ended) > 0 {
 		_ = s.settle(ctx, user.ID)
@@ -214,7 +217,7 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 		if err := s.removePassword(tx, u); err != nil {
 			return err
 		}
-		if ended, err = s.endAll(tx, u.ID, "deactivated"); err != nil {
+		if ended, err = s.endSome(tx, u.ID, "deactivated"); err != nil {
 			return err
 		}
 		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
@@ -226,6 +229,9 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 		return err
 	}
 	s.emit(Event{Name: "user_deactivated", UserID: s.userID(l)})
+	if ended, err = s.endRest(ctx, user.ID, "deactivated", ended); err != nil {
+		return err
+	}
 	s.endedAll(ended, &user, From{})
 	_ = s.settle(ctx, user.ID)
 	return nil

@@ -259,3 +259,22 @@ func TestLists(t *testing.T) {
 		}
 	}
 }
+
+// A bot may have more sessions than fit into one Update: all of them end.
+func TestManySessionsEnd(t *testing.T) {
+	t.Parallel()
+	k := idle(t)
+	var last auth.Tokens
+	for range 450 {
+		p, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice"})
+		must(t, err)
+		last = p
+	}
+	must(t, k.LogoutAll(t.Context(), last.AccessToken.Reveal(), auth.From{}))
+	for s, err := range k.Sessions("alice") {
+		t.Fatalf("got %v, %v, want no session", s.ID, err)
+	}
+	if n := len(k.Events("session_ended")); n != 450 {
+		t.Errorf("got %d ends in the audit", n)
+	}
+}

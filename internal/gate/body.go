@@ -62,11 +62,11 @@ func (b *body) tooLarge() bool { return b != nil && b.state.Load() == bodyTooLar
 // drain reads what is left of a body before an answer of ours and reports whether that was all. If not, the read deadline stays,
 // so that nothing after the answer waits for this body either. A client that waits for 100 Continue is not asked to send.
 func (g *Gate) drain(w http.ResponseWriter, r *http.Request, b *body) bool {
-	if b.ended() || r.Header["Expect"] != nil {
-		return b.ended()
+	if b.ended() {
+		return true
 	}
 	c := http.NewResponseController(w)
-	if c.SetReadDeadline(g.Now().Add(drainTime)) != nil {
+	if c.SetReadDeadline(g.Now().Add(drainTime)) != nil || r.Header["Expect"] != nil {
 		return false
 	}
 	_, _ = io.CopyN(io.Discard, b, drainBytes) // Asked below.

@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // talk sends bytes on a connection of its own and reads answers until the connection ends.
@@ -34,7 +37,7 @@ func (b *bench) talk(t *testing.T, request string) []reply {
 			return answers
 		}
 		body, _ := io.ReadAll(res.Body)
-		answers = append(answers, reply{res.StatusCode, res.Header, string(body)})
+		answers = append(answers, reply{res.StatusCode, res.Header, string(body), res.Close})
 	}
 }
 
@@ -78,6 +81,8 @@ func wantOneAnswer(t *testing.T, b *bench, status int, headers ...string) {
 				answers := b.talk(t, request+last)
 				if want := 1 + int(lasts.Load()); len(answers) != want || answers[0].Status != status {
 					t.Errorf("got %d answers, want %d, the first %d: %.300v", len(answers), want, status, answers)
+				} else if answers[0].Close != (want == 1) {
+					t.Errorf("got close %v and %d answers, want the end announced", answers[0].Close, want)
 				}
 			}
 		}
@@ -181,6 +186,15 @@ func TestGate_EarlyAnswerReadsASmallBody(t *testing.T) {
 	})
 }
 
+// A larger one is not worth it: net/http would read up to 256 KiB.
+func TestGate_EarlyAnswerReadsNoLargeBody(t *testing.T) {
+	b := newBench(t)
+	answers := b.talk(t, smuggle(drainBytes+1, bearerHeader(b.dead))+last)
+	if len(answers) != 1 || answers[0].Status != 401 || !answers[0].Close {
+		t.Errorf("got %d answers, want one that ends the connection", len(answers))
+	}
+}
+
 // A client that does not send its body is not waited for; here the two seconds are over at once.
 func TestGate_EarlyAnswerDoesNotWait(t *testing.T) {
 	b := newBench(t)
@@ -192,12 +206,62 @@ func TestGate_EarlyAnswerDoesNotWait(t *testing.T) {
 	}
 }
 
+// A client that waits for 100 Continue is answered without it, and is not asked to send.
+func TestGate_EarlyAnswerToAnExpectation(t *testing.T) {
+	b := newBench(t)
+	b.gate.Now = func() time.Time { return time.Now().Add(-drainTime) }
+	head, _, _ := strings.Cut(smuggle(10<<10, bearerHeader(b.dead), "Expect: 100-continue"), "\r\n\r\n")
+	answers := b.talk(t, head+"\r\n\r\n")
+	if len(answers) != 1 || answers[0].Status != 401 || !answers[0].Close {
+		t.Errorf("got %+v, want one 401 that ends the connection", answers)
+	}
+}
+
+// deadlines records the read deadlines that are set.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.set = append(d.set, at)
+	return nil
+}
+
+// The deadline of the drain is taken back after a whole body, and stays for what net/http reads after a broken one.
+func TestGate_DrainDeadline(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	g := New(Config{Now: func() time.Time { return now }})
+	for _, c := range []struct {
+		body  string
+		whole bool
+		want  []time.Time
+	}{
+		{"0123456789", true, []time.Time{now.Add(drainTime), {}}},
+		{"01234", false, []time.Time{now.Add(drainTime)}},
+	} {
+		r := httptest.NewRequest("POST", whoami, io.MultiReader(strings.NewReader(c.body), broken{}))
+		r.ContentLength = 10
+		w := &deadlines{ResponseWriter: httptest.NewRecorder()}
+		if whole := g.drain(w, r, newBody(r, 0)); whole != c.whole {
+			t.Errorf("%q: got whole %v, want %v", c.body, whole, c.whole)
+		}
+		if diff := cmp.Diff(c.want, w.set); diff != "" {
+			t.Errorf("%q: deadlines (-want +got):\n%s", c.body, diff)
+		}
+	}
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
 // A body that was read to its end costs no connection.
 func TestGate_ReadBodyKeepsTheConnection(t *testing.T) {
 	b := newBench(t)
 	for _, first := range []string{smuggle(3<<20, bearerHeader(b.live)), smuggleChunked(3<<20, bearerHeader(b.live))} {
 		answers := b.talk(t, first+"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		if len(answers) != 2 || answers[0].Header.Get("Connection") != "" {
+		if len(answers) != 2 || answers[0].Close {
 			t.Errorf("got %d answers, want two: %+v", len(answers), answers)
 		}
 	}

@@ -92,7 +92,7 @@ func hideForm(r *http.Request) {
 
 // mayBeForm reports whether Twisted could take a Content-Type for a form. Twisted asks Python's email package, which folds case,
 // strips Latin-1's no-break space and decodes encoded words (=?utf-8?q?…?=), so no exact comparison will do: any type that holds the
-// word does. Synapse refuses multipart/form-data by itself, but only in this very spelling (Synapse http/site.py).
+// word does. Synapse refuses multipart/form-data by itself, but 1.136 only in this very spelling (Synapse http/site.py).
 func mayBeForm(contentType string) bool {
 	if strings.Contains(contentType, "=?") || containsFold(contentType, "x-www-form-urlencoded") {
 		return true

@@ -133,6 +133,15 @@ func TestGate_ContentTypes(t *testing.T) {
 	}
 }
 
+// A client that asks for its Authorization to be dropped on the way is not heard: what was judged arrives.
+func TestGate_ConnectionDoesNotDropAuthorization(t *testing.T) {
+	b := newBench(t)
+	b.talk(t, "GET "+whoami+" HTTP/1.1\r\nHost: x\r\n"+bearerHeader(b.live)+"\r\nConnection: close, Authorization\r\n\r\n")
+	if seen := b.synapse.last(t); seen.Token != b.live {
+		t.Errorf("got token %q at the homeserver, want the one that was judged", seen.Token)
+	}
+}
+
 func TestKeepAuthorization(t *testing.T) {
 	for _, c := range []struct{ sent, want []string }{
 		{[]string{"keep-alive"}, []string{"keep-alive"}},
@@ -213,6 +222,14 @@ func TestForwardedFor(t *testing.T) {
 		if diff := cmp.Diff(c.want, r.Header["X-Forwarded-For"]); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", c, diff)
 		}
+	}
+}
+
+func TestGate_ForwardedFor(t *testing.T) {
+	b := newBench(t)
+	b.do(t, b.request(t, "GET", whoami, "", bearerHeader(b.live), "X-Forwarded-For: 203.0.113.9, 203.0.113.10"))
+	if got := b.synapse.last(t).Header.Get("X-Forwarded-For"); !strings.HasPrefix(got, "192.0.2.7, ") {
+		t.Errorf("got %q, want the address that the edge found first", got)
 	}
 }
 

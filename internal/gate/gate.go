@@ -25,7 +25,7 @@ type Next func(http.ResponseWriter, *http.Request) error
 type Config struct {
 	Judge    Judge
 	From     func(*http.Request) auth.From       // says who asks
-	Admitted func(*http.Request, auth.Admission) // told of each request with an active token before it is passed on; it must not keep the Admission; nil: nobody
+	Admitted func(*http.Request, auth.Admission) // hears of each active token before its request passes; keeps nothing; nil: nobody
 	MaxBody  int64                               // bytes of the largest request body that the homeserver takes; 0: any
 	Now      func() time.Time
 	Log      *zap.Logger

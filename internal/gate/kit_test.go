@@ -182,6 +182,7 @@ type reply struct {
 	Status int
 	Header http.Header
 	Body   string
+	Close  bool // the connection ends with it
 }
 
 func (b *bench) do(t *testing.T, r *http.Request) reply {
@@ -195,7 +196,7 @@ func (b *bench) do(t *testing.T, r *http.Request) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply{res.StatusCode, res.Header, string(body)}
+	return reply{res.StatusCode, res.Header, string(body), res.Close}
 }
 
 // request makes a request; headers are "Name: value".

@@ -99,6 +99,22 @@ func TestGate_EndDropsTheProxysAnswer(t *testing.T) {
 	}
 }
 
+// Whoever ended a session has been told so: no answer begins after that, however fast the homeserver is.
+func TestGate_NoAnswerBeginsAfterTheEnd(t *testing.T) {
+	for range 50 {
+		b := newBench(t)
+		end := b.endable()
+		b.judge.set(b.live, auth.Unknown)
+		b.next = func(w http.ResponseWriter, _ *http.Request) error {
+			end()
+			_, err := io.WriteString(w, "late")
+			return err
+		}
+		wantError(t, b.do(t, b.request(t, "GET", whoami, "")), 401, "M_UNKNOWN_TOKEN", false)
+		b.Close()
+	}
+}
+
 // Another panic is not swallowed with the abort.
 func TestWriter_OtherPanicsPass(t *testing.T) {
 	defer func() {
