@@ -32,7 +32,9 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.every(ctx, flushEvery, s.flush) })
 	wg.Go(func() { s.every(ctx, sweepEvery, s.sweep) })
+	wg.Go(func() { s.every(ctx, sweepEvery, s.sweepOAuth) })
 	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
+	wg.Go(func() { s.makeFirstKeys(ctx) })
 	wg.Go(func() { s.count(ctx) })
 	<-ctx.Done()
 	s.jobs.close()
@@ -57,6 +59,13 @@ func (s *Service) every(ctx context.Context, pause time.Duration, chore func(con
 			s.settings.Load().Log.Warn("a chore failed, it will be tried again", zap.Error(err))
 		}
 		next.Reset(max(pause, sweepsFewest*s.now().Sub(began)))
+	}
+}
+
+// makeFirstKeys makes the signing keys on the first start, beside everything else.
+func (s *Service) makeFirstKeys(ctx context.Context) {
+	if _, err := s.Keys(ctx); err != nil && ctx.Err() == nil {
+		s.settings.Load().Log.Error("making signing keys failed, it will be tried again when they are needed", zap.Error(err))
 	}
 }
 

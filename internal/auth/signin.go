@@ -94,6 +94,9 @@ func (s *Service) commitSession(ctx context.Context, st *start) (Tokens, error) 
 	if st.refreshable {
 		out.RefreshToken = token.NewSecret(refresh.Reveal())
 	}
+	if st.kind == store.SessionOAuth2 {
+		s.noteRedeemed(sess)
+	}
 	if replaced != nil {
 		s.ended(replaced, out.UserID, st.from)
 	}
