@@ -36,12 +36,13 @@ var imports = map[string][]string{
 	"internal/homeserver": {"internal/mxid", "internal/token"},
 	"internal/compat":     {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
 	"internal/gate":       {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
+	"internal/doctor":     {"internal/homeserver", "internal/mxid", "internal/token"},
 	"oidcprovider":        {"internal/auth", "internal/mxid", "internal/route", "internal/token"},
 }
 
 // alone says which package alone may import a library directly.
 var alone = map[string][]string{
-	caddy:   {"caddymodule", "cmd/caddy"},
+	caddy:   {"caddymodule", "cmd/caddy", "internal/bench"},
 	badger:  {"store"},
 	zitadel: {"oidcprovider"},
 }
@@ -129,7 +130,7 @@ func sources(t *testing.T, fn func(name string, f *ast.File)) {
 
 // TestTimeAndRandomnessAreHandedIn: only the top of the program, and tests, reach for the clock and for randomness.
 func TestTimeAndRandomnessAreHandedIn(t *testing.T) {
-	owners := []string{"caddymodule/", "cmd/", "tools/", "internal/demo/", "internal/e2e/", "internal/authtest/"}
+	owners := []string{"caddymodule/", "cmd/", "tools/", "internal/demo/", "internal/e2e/", "internal/authtest/", "internal/bench/"}
 	sources(t, func(name string, f *ast.File) {
 		if strings.HasSuffix(name, "_test.go") || slices.ContainsFunc(owners, func(o string) bool { return strings.HasPrefix(name, o) }) {
 			return

@@ -78,6 +78,7 @@ type App struct {
 	held    bool    // this instance counts in the pool; only Start and Cleanup look at it
 	engine  *engine // set by Start
 	release func()  // gives the engine's settings back; set by Start
+	gone    bool    // it has been stopped; guarded by the engine's mutex
 	serve   serving // set by Start
 }
 
@@ -141,8 +142,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop gives the engine's settings back to the configuration before this one, if that is still in charge otherwise: a reload
-// that failed after our Start. On any other occasion it changes nothing, and requests under way go on.
+// Stop gives the engine's settings back to the configuration before this one if that goes on: a reload has failed after our
+// Start. On any other occasion it changes nothing, and requests under way go on.
 func (a *App) Stop() error {
 	if a.release != nil {
 		a.release()

@@ -44,7 +44,7 @@ type engine struct {
 	stop    context.CancelFunc // ends the service's work
 	stopped chan struct{}      // closed when it has ended
 
-	mu    sync.Mutex // guards owner; what the owner says is applied while it is held
+	mu    sync.Mutex // guards owner and every App.gone; what the owner says is applied while it is held
 	owner *App       // whose settings are in force
 }
 
@@ -164,8 +164,9 @@ func (e *engine) matches(s *settings) error {
 	return nil
 }
 
-// claim puts an app's settings in force. The returned function brings back the ones before, unless somebody else has claimed
-// the engine meanwhile.
+// claim puts an app's settings in force. The returned function is for the app's end: it brings back the settings before, if
+// those are of an app that still runs and nobody else has claimed the engine, which is when a reload has failed after our
+// start. When Caddy ends, requests under way keep the settings they have.
 func (e *engine) claim(a *App) (release func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -175,8 +176,9 @@ func (e *engine) claim(a *App) (release func()) {
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		back()
-		if e.owner == a && before != nil {
+		a.gone = true
+		if e.owner == a && before != nil && !before.gone {
+			back()
 			e.setOwner(before)
 		}
 	}

@@ -118,7 +118,11 @@ func (h *Handler) provisionSite(ctx caddy.Context) error {
 		return nil
 	}
 	h.logged = server.Logs != nil
-	if !slices.Contains(h.groups, route.Internal) || h.AllowPublic {
+	if !slices.Contains(h.groups, route.Internal) {
+		return nil
+	}
+	h.app.mounted.addInternal(server.Listen)
+	if h.AllowPublic {
 		return nil
 	}
 	return requireLoopback(server.Listen)

@@ -175,6 +175,37 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestStopKeepsSettings: requests that are under way when Caddy ends do not fall back to the configuration before the last.
+func TestStopKeepsSettings(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	e.mustLoad(e.config("password {\nenabled false\n}", ""))
+	last := e.app()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if last.engine.owner != last || last.engine.service.PasswordEnabled() {
+		t.Error("the settings are those of an earlier configuration")
+	}
+}
+
+// TestFailedStart lets go of the engine if something fails after our start, and brings the settings back.
+func TestFailedStart(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	running := e.app()
+	other := &App{conf: running.conf, log: running.log}
+	other.conf.passwordEnabled = false
+	release := running.engine.claim(other)
+	if running.engine.service.PasswordEnabled() {
+		t.Fatal("the claim is not in force")
+	}
+	release()
+	if running.engine.owner != running || !running.engine.service.PasswordEnabled() {
+		t.Error("the settings before were not brought back")
+	}
+}
+
 // slowLogin begins a login that waits for Synapse until Release.
 func (e *edge) slowLogin(t *testing.T, name string) <-chan answer {
 	t.Helper()

@@ -10,8 +10,9 @@ import (
 
 // mounts collects which groups the sites of a configuration serve.
 type mounts struct {
-	mu     sync.Mutex
-	groups map[route.Group]bool
+	mu       sync.Mutex
+	groups   map[route.Group]bool
+	internal []string // listener addresses of the sites with the group internal
 }
 
 func (m *mounts) add(list []route.Group) {
@@ -23,6 +24,12 @@ func (m *mounts) add(list []route.Group) {
 	for _, g := range list {
 		m.groups[g] = true
 	}
+}
+
+func (m *mounts) addInternal(listen []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.internal = append(m.internal, listen...)
 }
 
 func (m *mounts) has(g route.Group) bool {

@@ -16,9 +16,10 @@ import (
 // and then the connection is over. What is left of a body is never the next request (RFC 9112 §9.3).
 func TestEarlyAnswer(t *testing.T) {
 	e := newEdge(t)
-	e.mustLoad(e.config("", ""))
+	// Without an access log: Caddy's reads the number of the body's bytes while the proxy's transport may still read the body.
+	e.mustLoad(strings.Replace(e.config("", ""), "\tlog\n\tmatrix_homeserver", "\tmatrix_homeserver", 1))
 	smuggled := "GET /_matrix/client/versions HTTP/1.1\r\nHost: " + e.public + "\r\n\r\n"
-	body := strings.Repeat(smuggled, 3<<20/len(smuggled))
+	body := strings.Repeat(smuggled, 24<<20/len(smuggled)) // more than all buffers on the way take
 	for _, tc := range []struct{ name, head, status string }{
 		{"too large for login", "POST /_matrix/client/v3/login", "413"},
 		{"no such login", "POST /_matrix/client/v3/login/", "404"},

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
@@ -116,10 +118,15 @@ func TestMatrixNio(t *testing.T) {
 	script(t, u, python, filepath.Join("nio", "flow.py"), s.Base, u.id)
 }
 
+// scriptTimeout bounds a client program, which takes a few seconds.
+const scriptTimeout = time.Minute
+
 // script runs a client program of another language, with the password in its environment.
 func script(t *testing.T, u user, name string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), scriptTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "PASSWORD="+u.password)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

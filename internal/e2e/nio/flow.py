@@ -61,10 +61,7 @@ async def life_with_refresh(client, password):
         "password": password,
         "refresh_token": True,
     }
-    seen = []
-    client.add_response_callback(lambda r: seen.append(r), nio.LoginResponse)
-    want(await client.login_raw(body), nio.LoginResponse)
-    login = await seen[0].transport_response.json() if seen else None
+    login = await want(await client.login_raw(body), nio.LoginResponse).transport_response.json()
     first = client.access_token
     fresh = await refreshed(client, login["refresh_token"])
     assert fresh["access_token"] != first
