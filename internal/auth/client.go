@@ -110,6 +110,12 @@ func (s *Service) useAssertion(tx *store.Tx, clientID string, a *Assertion) erro
 	return tx.PutAssertion(store.Assertion{Key: key, ExpiresAt: a.ExpiresAt})
 }
 
+// UseAssertion consumes a client assertion that buys nothing which is stored (an introspection), or something that may be
+// asked for again. ErrClientUnknown: it has been used.
+func (s *Service) UseAssertion(ctx context.Context, clientID string, a Assertion) error {
+	return s.update(ctx, func(tx *store.Tx) error { return s.useAssertion(tx, clientID, &a) })
+}
+
 // random is a new secret of 256 bits, in base64url.
 func (s *Service) random() (token.Secret, error) {
 	var b [32]byte

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -43,7 +44,7 @@ type PublicKey struct {
 	Public    crypto.PublicKey
 }
 
-// Keys reads the signing keys, and makes those that are missing.
+// Keys returns the signing keys, and makes those that are missing. They are not to be changed.
 func (s *Service) Keys(ctx context.Context) (Keys, error) {
 	k, err := s.readKeys()
 	if err != nil || len(k.Signing) == len(signingAlgorithms) {
@@ -55,7 +56,34 @@ func (s *Service) Keys(ctx context.Context) (Keys, error) {
 	return s.readKeys()
 }
 
+// keyring keeps the signing keys in memory: to parse an RSA key takes as long as to sign with it.
+type keyring struct {
+	changes atomic.Uint64 // commits that changed keys
+	kept    atomic.Pointer[keptKeys]
+}
+
+type keptKeys struct {
+	keys    Keys
+	changes uint64
+	at      time.Time
+}
+
+// keysKeptFor is how late a retired key may leave the published ones.
+const keysKeptFor = time.Minute
+
 func (s *Service) readKeys() (Keys, error) {
+	now, changes := s.now(), s.keys.changes.Load()
+	if kept := s.keys.kept.Load(); kept != nil && kept.changes == changes && now.Sub(kept.at).Abs() < keysKeptFor {
+		return kept.keys, nil
+	}
+	k, err := s.loadKeys()
+	if err == nil {
+		s.keys.kept.Store(&keptKeys{keys: k, changes: changes, at: now})
+	}
+	return k, err
+}
+
+func (s *Service) loadKeys() (Keys, error) {
 	k := Keys{Signing: make(map[string]SigningKey)}
 	err := s.DB.View(func(tx *store.Tx) error {
 		for rec, err := range tx.SigningKeys() {
@@ -121,6 +149,7 @@ func (s *Service) makeKeys(ctx context.Context, rotate bool) error {
 		made = append(made, k)
 	}
 	return s.update(ctx, func(tx *store.Tx) error {
+		tx.OnCommit(func() { s.keys.changes.Add(1) })
 		old := make(map[string]store.SigningKey)
 		for rec, err := range tx.SigningKeys() {
 			if err != nil {

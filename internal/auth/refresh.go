@@ -164,6 +164,16 @@ func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user sto
 	return sess, user, nil
 }
 
+// ClientOfRefresh returns the client of the live session that a refresh token is of. ErrTokenUnknown: there is none.
+func (s *Service) ClientOfRefresh(text string) (string, error) {
+	t, err := token.Parse(text)
+	if err != nil || t.Kind != token.Refresh || !s.mint.Authentic(t) {
+		return "", ErrTokenUnknown
+	}
+	sess, _, err := s.sessionByRefresh(t.Handle)
+	return sess.ClientID, err
+}
+
 // newRotation mints and seals all that the Update may need, so that the writer only decides.
 func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session) (*rotation, error) {
 	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), grace: set.RefreshGrace}

@@ -27,6 +27,7 @@ type Service struct {
 	users    userMutex
 	limits   *limits
 	polls    *polls
+	keys     keyring
 	redeemed sync.Map // :: ulid.ULID → time.Time; see noteRedeemed
 	jobs     worker
 	clock    clock
