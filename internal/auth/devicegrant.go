@@ -215,7 +215,7 @@ func (s *Service) RedeemDevice(ctx context.Context, p RedeemDeviceParams) (Redee
 	case d.Status == store.GrantPending:
 		return Redeemed{}, ErrPending
 	}
-	st := s.oauthStart(&d.BrowserSessionID, user, d.ClientID, d.Scope, p.From)
+	st := s.oauthStart("device_code", &d.BrowserSessionID, user, d.ClientID, d.Scope, p.From)
 	st.gate = func(tx *store.Tx, u *store.User, sess *store.Session) error {
 		return s.exchangeDevice(tx, d.ID, &p, sess)
 	}

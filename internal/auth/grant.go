@@ -241,7 +241,7 @@ func (s *Service) redeem(ctx context.Context, p *RedeemParams) (Redeemed, error)
 	if !g.Redeemable(p.Arrived) {
 		return Redeemed{}, ErrGrantInvalid
 	}
-	st := s.oauthStart(&g.BrowserSessionID, user, g.ClientID, g.Scope, p.From)
+	st := s.oauthStart(GrantTypeAuthorizationCode, &g.BrowserSessionID, user, g.ClientID, g.Scope, p.From)
 	st.gate = func(tx *store.Tx, _ *store.User, sess *store.Session) error {
 		return s.exchange(tx, g.ID, p, sess)
 	}

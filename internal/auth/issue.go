@@ -22,7 +22,7 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 	if err := checkIssue(&p, &info.User); err != nil {
 		return Tokens{}, err
 	}
-	st := start{user: info.User, kind: store.SessionPersonal, device: p.DeviceID, displayName: "Issued by an administrator", ttl: p.ExpiresIn}
+	st := start{user: info.User, kind: store.SessionPersonal, grant: "admin", device: p.DeviceID, displayName: "Issued by an administrator", ttl: p.ExpiresIn}
 	st.scope = append([]string{mxid.ScopeAPI}, p.Scope...)
 	st.gate = func(_ *store.Tx, u *store.User, _ *store.Session) error { return checkIssue(&p, u) }
 	if p.Legacy {

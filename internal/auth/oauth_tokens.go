@@ -14,10 +14,10 @@ import (
 )
 
 // oauthStart is a session for what a person approved.
-func (s *Service) oauthStart(approver *ulid.ULID, user store.User, client string, scope []string, from From) start {
+func (s *Service) oauthStart(grant string, approver *ulid.ULID, user store.User, client string, scope []string, from From) start {
 	device, _ := mxid.DeviceOf(scope)
 	return start{
-		user: user, kind: store.SessionOAuth2, device: device, refreshable: true, clientID: client, scope: scope,
+		user: user, kind: store.SessionOAuth2, grant: grant, device: device, refreshable: true, clientID: client, scope: scope,
 		ttl: s.settings.Load().AccessTTL, approver: *approver, displayName: "", from: from,
 	}
 }
@@ -69,7 +69,7 @@ func (s *Service) ClientCredentials(ctx context.Context, p ClientCredentialsPara
 	if slices.ContainsFunc(p.Scope, func(sc string) bool { return sc != mxid.ScopeMASAdmin || !p.Client.Admin }) {
 		return Tokens{}, ErrScopeDenied
 	}
-	st := start{kind: store.SessionClient, clientID: p.Client.ID, scope: p.Scope, ttl: s.settings.Load().AccessTTL, from: p.From}
+	st := start{kind: store.SessionClient, grant: GrantTypeClientCredentials, clientID: p.Client.ID, scope: p.Scope, ttl: s.settings.Load().AccessTTL, from: p.From}
 	sess, access, _, err := s.newSession(&st)
 	if err != nil {
 		return Tokens{}, err
@@ -83,7 +83,7 @@ func (s *Service) ClientCredentials(ctx context.Context, p ClientCredentialsPara
 	if err != nil {
 		return Tokens{}, err
 	}
-	s.started(sess, "", p.From)
+	s.started(sess, "", &st)
 	return Tokens{SessionID: sess.ID, Scope: sess.Scope, AccessToken: token.NewSecret(access.Reveal()), ExpiresAt: sess.Access[0].ExpiresAt}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 type start struct {
 	user        store.User
 	kind        store.SessionKind
+	grant       string // as in Event
 	device      mxid.DeviceID
 	displayName string // of the device, if it is new
 	refreshable bool
@@ -100,14 +101,14 @@ func (s *Service) commitSession(ctx context.Context, st *start) (Tokens, error) 
 	if replaced != nil {
 		s.ended(replaced, out.UserID, st.from)
 	}
-	s.started(sess, out.UserID, st.from)
+	s.started(sess, out.UserID, st)
 	return out, nil
 }
 
-func (s *Service) started(sess *store.Session, user mxid.UserID, from From) {
+func (s *Service) started(sess *store.Session, user mxid.UserID, st *start) {
 	s.emit(Event{
-		Name: "session_started", Method: sess.Kind.String(), UserID: user,
-		DeviceID: sess.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: from.Addr,
+		Name: "session_started", Method: sess.Kind.String(), Grant: st.grant, UserID: user,
+		DeviceID: sess.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: st.from.Addr,
 	})
 }
 
