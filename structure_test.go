@@ -40,7 +40,7 @@ var imports = map[string][]string{
 	"internal/browser":       {"internal/auth", "internal/token"},
 	"internal/web":           {"internal/auth", "internal/authzresponse", "internal/browser", "internal/mxid", "internal/route", "internal/token", "store"},
 	"internal/doctor":        {"internal/homeserver", "internal/mxid", "internal/token"},
-	"oidcprovider":           {"internal/auth", "internal/mxid", "internal/route", "internal/token"},
+	"oidcprovider":           {"internal/auth", "internal/authzresponse", "internal/browser", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token", "store"},
 }
 
 // alone says which package alone may import a library directly.
