@@ -28,7 +28,7 @@ func runSessionList(ctx context.Context, in *invocation) error {
 	}
 	t := newTable(in.out())
 	if !in.json {
-		t.row("ID", "KIND", "USER ID", "DEVICE", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT")
+		t.row("ID", "KIND", "USER ID", "DEVICE", "CLIENT", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT")
 	}
 	err := in.askLines(ctx, http.MethodGet, path, nil, func(line []byte) error {
 		if in.json {
@@ -38,7 +38,7 @@ func runSessionList(ctx context.Context, in *invocation) error {
 		if err := decodeLine(line, &s); err != nil {
 			return err
 		}
-		t.row(s.ID, s.Kind, s.UserID, s.DeviceID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP, s.UserAgent)
+		t.row(s.ID, s.Kind, s.UserID, s.DeviceID, s.ClientID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP, s.UserAgent)
 		return nil
 	})
 	return errors.Join(err, t.Flush())

@@ -93,6 +93,7 @@ func eachMember(e *auth.Event, fn func(key, value string)) {
 	}
 	for _, m := range [...]struct{ key, value string }{
 		{"method", e.Method},
+		{"grant", e.Grant},
 		{"reason", e.Reason},
 		{"user_id", string(e.UserID)},
 		{"device_id", string(e.DeviceID)},

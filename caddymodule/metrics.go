@@ -45,13 +45,19 @@ var (
 		Help: "Calls to Synapse, by operation and status code, or timeout or error.",
 	}, []string{"op", "code"})
 
+	keyRotationsTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "caddy_matrix_auth_key_rotations_total",
+		Help: "Rotations of the signing keys.",
+	})
+
 	opened = newEngineCollector()
 )
 
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		requestsTotal, requestSeconds, loginsTotal, tokensIssuedTotal, introspectionsTotal, synapseRequestsTotal, opened,
+		requestsTotal, requestSeconds, loginsTotal, tokensIssuedTotal, introspectionsTotal, synapseRequestsTotal, keyRotationsTotal,
+		opened,
 	} {
 		err := registry.Register(c)
 		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
@@ -72,9 +78,12 @@ func countEvent(e *auth.Event) {
 	switch e.Name {
 	case "login_succeeded":
 		loginsTotal.WithLabelValues(e.Method, "success").Inc()
-		tokensIssuedTotal.WithLabelValues(e.Method).Inc()
 	case "login_failed":
 		loginsTotal.WithLabelValues(e.Method, "failure").Inc()
+	case "session_started":
+		tokensIssuedTotal.WithLabelValues(e.Grant).Inc()
+	case "key_rotated":
+		keyRotationsTotal.Inc()
 	case "token_refreshed":
 		tokensIssuedTotal.WithLabelValues("refresh_token").Inc()
 	}

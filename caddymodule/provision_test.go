@@ -120,7 +120,7 @@ func TestProvisionJSON(t *testing.T) {
 	}{
 		{"good", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{})}, ""},
 		{"no app", map[string]any{"http": site(map[string]any{})}, "the handler needs the app matrix_auth"},
-		{"unknown group", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"endpoints": []string{"human"}})}, `unknown group of endpoints "human"`},
+		{"unknown group", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"endpoints": []string{"adminapi"}})}, `unknown group of endpoints "adminapi"`},
 		{"unknown field", map[string]any{"matrix_auth": app(set("registration", "open"))}, "registration"},
 		{"admin_api", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"admin_api": []string{"office"}})}, "admin_api: "},
 		{"max_body_size", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"max_body_size": -1})}, "max_body_size: "},

@@ -231,3 +231,13 @@ func (s *settings) resolveBranding(a *App, _ *resolver) error {
 	}
 	return nil
 }
+
+// someIntrospect reports whether there is a client that may ask about access tokens.
+func (s *settings) someIntrospect() bool {
+	for _, c := range s.clients {
+		if c.Introspect {
+			return true
+		}
+	}
+	return false
+}

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 )
 
 // TestPublicSite asks matrix_homeserver for what it serves, what it passes on, and what it keeps to itself.
@@ -28,13 +29,24 @@ func TestPublicSite(t *testing.T) {
 		status                     int
 		want                       string // in the body
 	}{
-		{"GET", "/.well-known/matrix/client", "", "", 200, `{"m.homeserver":{"base_url":"http://` + e.public + `"}}`},
+		{"GET", "/.well-known/matrix/client", "", "", 200, `{"m.homeserver":{"base_url":"http://` + e.public +
+			`"},"org.matrix.msc2965.authentication":{"issuer":"http://` + e.public + `/","account":"http://` + e.public + `/account/"}}`},
 		{"GET", "/.well-known/matrix/server", "", "", 200, `{"m.server":"` + e.public + `"}`},
 		{"GET", "/.well-known/matrix/support", "", "", 200, `admin@example.org`},
 		{"GET", "/_matrix/client/v3/login", "", "", 200, "m.login.password"},
 		{"PUT", "/_matrix/client/v3/login", "", "", 405, "M_UNRECOGNIZED"},
 		{"OPTIONS", "/_matrix/client/v3/login", "", "", 204, ""},
-		{"GET", "/_matrix/client/v1/auth_metadata", "", "", 404, "M_UNRECOGNIZED"},
+		{"GET", "/_matrix/client/v1/auth_metadata", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata", "", "", 200, `"authorization_endpoint":"http://` + e.public + `/authorize"`},
+		{"GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", "", "", 200, `{"issuer":"http://` + e.public + `/"}`},
+		{"GET", "/.well-known/openid-configuration", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/.well-known/oauth-authorization-server", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/oauth2/keys.json", "", "", 200, `"keys"`},
+		{"POST", "/oauth2/token", "", "", 400, "invalid_request"},
+		{"OPTIONS", "/oauth2/token", "", "", 204, ""},
+		{"GET", "/authorize", "", "", 400, ""},
+		{"GET", "/Authorize", "", "", 404, "M_UNRECOGNIZED"},
+		{"GET", "/oauth2/", "", "", 200, ""},
 		{"GET", "/_matrix/client/v3/login/", "", "", 404, "M_UNRECOGNIZED"},
 		{"GET", "//_matrix/client/versions", "", "", 404, "M_UNRECOGNIZED"},
 		{"GET", "/_MATRIX/client/versions", "", "", 404, "M_UNRECOGNIZED"},
@@ -48,8 +60,9 @@ func TestPublicSite(t *testing.T) {
 		{"GET", "/_matrix/client/v3/sync", "mct_short", "", 401, "M_UNKNOWN_TOKEN"},
 		{"GET", "/_synapse/client/x", "", "", 200, `{"path":"/_synapse/client/x"}`},
 		{"PUT", "/_matrix/federation/v1/send/1", "", "{}", 200, `{"path":"/_matrix/federation/v1/send/1"}`},
-		{"GET", "/oauth2/introspect", "", "", 200, ""}, // Caddy's answer where nothing is configured
-		{"GET", "/", "", "", 200, ""},
+		{"GET", "/oauth2/introspect", "", "", 405, "method not allowed"},
+		{"POST", "/oauth2/introspect", authtest.Secret, "", 400, "invalid_request"}, // the secret is for the internal site
+		{"GET", "/elsewhere", "", "", 200, ""},                                      // Caddy's answer where nothing is configured
 	} {
 		a := e.request(tc.method, tc.path, tc.bearer, tc.body)
 		if a.status != tc.status || !strings.Contains(a.body, tc.want) {
