@@ -48,6 +48,7 @@ func serveStatus(c *adminCall) error {
 // serveDoctor makes the doctor's checks. A POST brings what homeserver.yaml says.
 func serveDoctor(c *adminCall) error {
 	conf := c.app.doctorConfig(c.engine)
+	conf.Keys = signingKeyIDs(c.service().Keys(c.Context()))
 	if c.Method == http.MethodPost {
 		conf.Delegation = new(doctor.Delegation)
 		if err := c.readBody(conf.Delegation); err != nil {
