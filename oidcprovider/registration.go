@@ -26,20 +26,19 @@ type clientMetadata struct {
 	Secret        string `json:"client_secret,omitzero"`
 	SecretExpires *int   `json:"client_secret_expires_at,omitzero"`
 
-	Name            string          `json:"client_name,omitzero"`
-	URI             string          `json:"client_uri,omitzero"`
-	LogoURI         string          `json:"logo_uri,omitzero"`
-	TOSURI          string          `json:"tos_uri,omitzero"`
-	PolicyURI       string          `json:"policy_uri,omitzero"`
-	RedirectURIs    []string        `json:"redirect_uris,omitzero"`
-	ResponseTypes   []string        `json:"response_types,omitempty"`
-	GrantTypes      []string        `json:"grant_types,omitzero"`
-	AuthMethod      string          `json:"token_endpoint_auth_method,omitzero"`
-	ApplicationType string          `json:"application_type,omitzero"`
-	IDTokenAlg      string          `json:"id_token_signed_response_alg,omitzero"`
-	JWKS            jsontext.Value  `json:"jwks,omitzero"`
-	Others          jsontext.Value  `json:",unknown"`
-	unsupported     map[string]bool // members that ask for something to be fetched
+	Name            string         `json:"client_name,omitzero"`
+	URI             string         `json:"client_uri,omitzero"`
+	LogoURI         string         `json:"logo_uri,omitzero"`
+	TOSURI          string         `json:"tos_uri,omitzero"`
+	PolicyURI       string         `json:"policy_uri,omitzero"`
+	RedirectURIs    []string       `json:"redirect_uris,omitzero"`
+	ResponseTypes   []string       `json:"response_types,omitempty"`
+	GrantTypes      []string       `json:"grant_types,omitzero"`
+	AuthMethod      string         `json:"token_endpoint_auth_method,omitzero"`
+	ApplicationType string         `json:"application_type,omitzero"`
+	IDTokenAlg      string         `json:"id_token_signed_response_alg,omitzero"`
+	JWKS            jsontext.Value `json:"jwks,omitzero"`
+	Others          jsontext.Value `json:",embed"`
 }
 
 // metadataError is why metadata is refused (RFC 7591 §3.2.2). Its text is for the client's developer.
