@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/doctor"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
 
 func serveStatus(c *adminCall) error {
@@ -83,6 +84,9 @@ func (a *App) doctorConfig(e *engine) doctor.Config {
 		OldestJob:  status.OldestJob,
 		Reread:     a.rereadSecret,
 		Now:        time.Now,
+	}
+	if a.mounted.has(route.Human) {
+		conf.SignInPage = a.signInPage
 	}
 	for _, g := range groups {
 		if !a.mounted.has(g) {

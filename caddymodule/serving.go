@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
-	"github.com/caddy-matrix/caddy-matrix-auth/internal/authzresponse"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/compat"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/gate"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/matrixerr"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/web"
 	"github.com/caddy-matrix/caddy-matrix-auth/oidcprovider"
 )
 
@@ -22,13 +22,17 @@ type serving struct {
 	compat   *compat.Handler
 	provider *oidcprovider.Provider // for Synapse
 	oauth    *oidcprovider.OAuth    // for clients and browsers
+	pages    *web.Handler           // for people
 }
 
 func newServing(a *App) (s serving, err error) {
 	if s.provider, err = a.newProvider(); err != nil {
 		return s, err
 	}
-	if s.oauth, err = a.newOAuth(); err != nil {
+	if s.pages, err = a.newPages(); err != nil {
+		return s, err
+	}
+	if s.oauth, err = a.newOAuth(s.pages); err != nil {
 		return s, err
 	}
 	urls := route.NewURLs(a.conf.issuer)
@@ -59,21 +63,36 @@ func (a *App) newProvider() (*oidcprovider.Provider, error) {
 	})
 }
 
-func (a *App) newOAuth() (*oidcprovider.OAuth, error) {
+func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
 	return oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service:       a.engine.service,
 		Issuer:        a.conf.issuer,
 		Introspection: a.conf.someIntrospect(),
 		From:          clientFrom,
-		ErrorPage: func(w http.ResponseWriter, _ *http.Request, p oidcprovider.Problem) {
-			http.Error(w, string(p.Kind), p.Status)
+		ErrorPage: func(w http.ResponseWriter, r *http.Request, p oidcprovider.Problem) {
+			pages.Problem(w, r, p.Status, string(p.Kind), p.Reference)
 		},
-		FormPost: func(w http.ResponseWriter, _ *http.Request, _ authzresponse.Response) {
-			http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
-		},
-		Now:  time.Now,
-		Rand: rand.Reader,
-		Log:  a.log,
+		FormPost: pages.FormPost,
+		Now:      time.Now,
+		Rand:     rand.Reader,
+		Log:      a.log,
+	})
+}
+
+func (a *App) newPages() (*web.Handler, error) {
+	var brand web.Brand
+	if b := a.Branding; b != nil {
+		brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI}
+	}
+	return web.New(web.Config{
+		Service:    a.engine.service,
+		Issuer:     a.conf.issuer,
+		ServerName: a.conf.server,
+		Brand:      brand,
+		From:       clientFrom,
+		Now:        time.Now,
+		Rand:       rand.Reader,
+		Log:        a.log,
 	})
 }
 
@@ -116,6 +135,8 @@ func (a *App) answer(w http.ResponseWriter, r *http.Request, d route.Decision, i
 		a.serve.provider.ServeIntrospection(w, r)
 	case d.Endpoint == route.OpenIDConfiguration && internal:
 		a.serve.provider.ServeConfiguration(w, r)
+	case d.Group == route.Human, d.Group == route.Assets:
+		a.serve.pages.ServeEndpoint(w, r, d.Endpoint)
 	case d.Group == route.OAuth, d.Second == route.OAuth, d.Endpoint == route.OpenIDConfiguration, d.Endpoint == route.OAuthMetadata:
 		a.serve.oauth.ServeEndpoint(w, r, d.Endpoint)
 	default:
