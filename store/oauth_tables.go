@@ -44,7 +44,7 @@ var (
 	clients = table[Client]{
 		id: 'c', name: "clients", pkShape: layout{text},
 		pk:    func(c *Client) []byte { return []byte(c.ID) },
-		times: func(c *Client) []*time.Time { return []*time.Time{&c.CreatedAt, &c.UsedAt} },
+		times: func(c *Client) []*time.Time { return []*time.Time{&c.CreatedAt, &c.UsedAt, &c.RegisteredAt} },
 		indices: []index[Client]{
 			{id: clientByDigest, unique: true, shape: layout{widthDigest}, key: func(c *Client) []byte { return digestKey(&c.Digest) }},
 		},
