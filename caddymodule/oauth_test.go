@@ -49,12 +49,18 @@ func (e *edge) send(method, path, body, contentType string, header http.Header) 
 	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
-// mustRegister registers a client as Matrix clients do, and returns its ID.
-func (e *edge) mustRegister() string {
+// register registers a client as Matrix clients do.
+func (e *edge) register() answer {
 	e.t.Helper()
-	a := e.send("POST", "/oauth2/registration", `{"client_name":"App","client_uri":"https://app.example.com/","redirect_uris":["`+redirectURI+
+	return e.send("POST", "/oauth2/registration", `{"client_name":"App","client_uri":"https://app.example.com/","redirect_uris":["`+redirectURI+
 		`"],"token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"response_types":["code"]}`,
 		"application/json", nil)
+}
+
+// mustRegister returns the client's ID.
+func (e *edge) mustRegister() string {
+	e.t.Helper()
+	a := e.register()
 	if a.status != 201 || a.text("client_id") == "" {
 		e.t.Fatalf("registration: %d %s", a.status, a.body)
 	}
@@ -249,6 +255,70 @@ func TestStaticClient(t *testing.T) {
 	}
 	if a := e.request("GET", "/.well-known/openid-configuration", "", ""); a.text("introspection_endpoint") != "" {
 		t.Errorf("metadata with introspection_endpoint: %s", a.body)
+	}
+}
+
+// TestStaticClientPutBack: a client taken out of the configuration by mistake loses nobody.
+func TestStaticClientPutBack(t *testing.T) {
+	e := newEdge(t)
+	const app = "client app {\nname App\nredirect_uri " + redirectURI + "\n}"
+	e.mustLoad(e.config(app, ""))
+	e.mustAddUser("alice")
+	access, refresh := e.mustSignIn(e.newPerson(), "app", "PHONE")
+	rotate := func() answer {
+		return e.post("/oauth2/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {"app"}, "refresh_token": {refresh}})
+	}
+
+	e.mustLoad(e.config("", ""))
+	if a := e.whoami(access); a.status != 401 || a.text("errcode") != "M_UNKNOWN_TOKEN" || a.field("soft_logout") != true {
+		t.Errorf("whoami: got %d %s, want a soft logout", a.status, a.body)
+	}
+	if a := rotate(); a.status != 503 || a.body != "" || a.header.Get("Retry-After") == "" {
+		t.Errorf("refresh: got %d %q, want an empty 503", a.status, a.body)
+	}
+	p := e.newPerson()
+	if p.open(e.authorizeURL("app", "LAPTOP")); p.status != 400 || !strings.Contains(p.body, "<!doctype html>") {
+		t.Errorf("a new request: got %d %s, want a page", p.status, p.body)
+	}
+
+	e.mustLoad(e.config(app, ""))
+	if a := e.whoami(access); a.status != 200 {
+		t.Errorf("put back: got %d %s", a.status, a.body)
+	}
+	if a := rotate(); a.status != 200 {
+		t.Errorf("put back, refresh: got %d %s", a.status, a.body)
+	}
+}
+
+// TestBranding shows on the pages.
+func TestBranding(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("branding {\nname \"Example <Chat>\"\npolicy_uri https://example.org/privacy\ntos_uri https://example.org/terms\n}", ""))
+	a := e.request("GET", "/login", "", "")
+	for _, want := range []string{"Example &lt;Chat&gt;", "https://example.org/privacy", "https://example.org/terms"} {
+		if a.status != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("no %s on the page: %d", want, a.status)
+		}
+	}
+}
+
+// TestAuthorizeLimit: what nobody has authenticated for is limited by address.
+func TestAuthorizeLimit(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("rate_limit authorize 2 1h\nrate_limit client_registration 1 1h\nrate_limit device_code off", ""))
+	client, p := e.mustRegister(), e.newPerson()
+	for _, want := range []int{200, 200, 429} {
+		if p.open(e.authorizeURL(client, "PHONE")); p.status != want {
+			t.Errorf("authorize: got %d, want %d", p.status, want)
+		}
+	}
+	if a := e.register(); a.status != 429 || a.header.Get("Retry-After") == "" {
+		t.Errorf("registration: got %d %v %s", a.status, a.header, a.body)
+	}
+	for range 30 {
+		if a := e.post("/oauth2/device", url.Values{"client_id": {client}}); a.status == 429 {
+			t.Fatalf("device codes, without a limit: got %d %s", a.status, a.body)
+		}
 	}
 }
 

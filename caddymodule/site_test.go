@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
 
 // TestPublicSite asks matrix_homeserver for what it serves, what it passes on, and what it keeps to itself.
@@ -178,6 +180,47 @@ func TestWellKnownSite(t *testing.T) {
 	for _, path := range []string{"/_matrix/client/v3/login", "/_synapse/mas/x", "/"} {
 		if a := get(path); a.status != 418 {
 			t.Errorf("%s: got %d %s, want the next handler", path, a.status, a.body)
+		}
+	}
+}
+
+// TestSiteWithoutPages leaves paths like those of the pages to whoever else is there, but no path of Synapse's in disguise.
+func TestSiteWithoutPages(t *testing.T) {
+	e := newEdge(t)
+	other := freeAddr(t)
+	e.mustLoad(e.config("", "http://"+other+" {\nbind 127.0.0.1\nmatrix_auth compat\nrespond teapot 418\n}"))
+	for path, want := range map[string]int{
+		"/": 418, "/login": 418, "/Login": 418, "/login/": 418, "/account//x": 418, "/authorize": 418, "/assets/x.css": 418,
+		"/oauth2/token": 418, "/_matrix/../login": 404, "/_matrix/%2e%2e/login": 404, "/_synapse/mas/../login": 404,
+	} {
+		if a := fetch(t, "GET", "http://"+other+path, "", ""); a.status != want {
+			t.Errorf("%s: got %d %s, want %d", path, a.status, a.body, want)
+		}
+	}
+}
+
+// TestNotReady: while there is no engine, nothing looks like a verdict.
+func TestNotReady(t *testing.T) {
+	for path, want := range map[string]string{
+		"/_matrix/client/v3/refresh": "",
+		"/oauth2/token":              "",
+		"/oauth2/revoke":             "",
+		"/login":                     "Not available",
+		"/authorize":                 "Not available",
+		"/assets/style.css":          "Not available",
+		"/_matrix/client/v3/login":   "M_UNKNOWN",
+		"/.well-known/oauth-authorization-server":             "M_UNKNOWN",
+		"/oauth2/introspect":                                  "M_UNKNOWN",
+		"/consent/01ARZ3NDEKTSV4RRFFQ69G5FAV":                 "Not available",
+		"/_matrix/client/v1/auth_metadata":                    "M_UNKNOWN",
+		"/.well-known/openid-configuration":                   "M_UNKNOWN",
+		"/_matrix/client/unstable/org.matrix.msc2918/refresh": "",
+	} {
+		w := httptest.NewRecorder()
+		answerNotReady(w, httptest.NewRequest("GET", path, nil), route.Match(path))
+		got := w.Body.String()
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: got %d %q, want %q", path, w.Code, got, want)
 		}
 	}
 }
