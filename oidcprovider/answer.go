@@ -54,14 +54,15 @@ func errorBody(code, description string) []byte {
 	return b
 }
 
-// printable keeps what an error description may hold (RFC 6749 §5.2), and not much of it.
+// printable keeps what an error description may hold (RFC 6749 §5.2), and not much of it: the library puts into it what a client
+// sent.
 func printable(s string) string {
 	const most = 200
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '"':
 			return '\''
-		case r < 0x20 || r > 0x7e || r == '\\':
+		case r < 0x20 || r > 0x7e || r == '\\' || r == '<' || r == '>':
 			return '?'
 		}
 		return r
@@ -102,6 +103,7 @@ func (a *answer) send(w http.ResponseWriter, cors bool) {
 	}
 	noStore(h)
 	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(a.body.Len()))
 	w.WriteHeader(a.status)
 	w.Write(a.body.Bytes()) //nolint:errcheck // The client is gone: nobody is left to tell.

@@ -129,7 +129,7 @@ type refusal struct {
 	code, description string
 }
 
-// deadline bounds what a request may do. The use cases hold one in trouble for ten seconds.
+// apiDeadline bounds what a request may do. The use cases hold one in trouble for ten seconds.
 const apiDeadline = 30 * time.Second
 
 // serveGuarded answers a request for an endpoint of the API. Whatever goes wrong inside, what leaves is a verdict of OAuth, or
@@ -149,20 +149,26 @@ func (o *OAuth) serveGuarded(w http.ResponseWriter, r *http.Request, g *guard) {
 		empty(w, http.StatusOK, g.cors)
 		return
 	}
-	c := &call{endpoint: g.endpoint, from: o.From(r), arrived: o.Now()}
+	c := &call{endpoint: g.endpoint}
+	a := newAnswer()
+	o.serveInside(a, r, c, func(w http.ResponseWriter, r *http.Request) { o.serveRead(a, r, c, g) })
+	o.finish(w, a, c, g)
+}
+
+// serveRead reads a request and serves it.
+func (o *OAuth) serveRead(a *answer, r *http.Request, c *call, g *guard) {
+	c.from, c.arrived = o.From(r), o.Now()
 	if c.from.Unproven { // It may be a replay (RFC 8470 §5.2).
-		empty(w, http.StatusTooEarly, g.cors)
+		a.fail(http.StatusTooEarly, "", "")
 		return
 	}
-	a := newAnswer()
 	in, bad := g.read(r)
 	if bad != nil {
 		a.fail(bad.status, bad.code, bad.description)
-	} else {
-		c.form, c.authorization = in.Form, in.Header.Get("Authorization") != ""
-		o.serveInside(a, in, c, func(w http.ResponseWriter, r *http.Request) { g.serve(o, w, r) })
+		return
 	}
-	o.finish(w, a, c, g)
+	c.form, c.authorization = in.Form, r.Header.Get("Authorization") != ""
+	g.serve(o, a, in)
 }
 
 // serveInside runs a handler within its deadline. A panic is trouble.
@@ -192,6 +198,9 @@ func (o *OAuth) finish(w http.ResponseWriter, a *answer, c *call, g *guard) {
 		a.fail(http.StatusBadRequest, "slow_down", "")
 	case a.status >= 500 || a.status == 0:
 		trouble(w, g.cors)
+		return
+	case a.status == http.StatusTooEarly:
+		empty(w, a.status, g.cors)
 		return
 	case c.endpoint == route.UserInfo:
 		challengeBearer(a)
@@ -232,7 +241,7 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// note logs trouble, once a minute. A caller who went away is not worth a line.
+// note logs trouble, once a minute.
 func (o *OAuth) note(c *call, err error) {
 	o.failed.Add(1)
 	o.logFailure.Do(func() {

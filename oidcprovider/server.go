@@ -208,9 +208,12 @@ func (s *server) tokenError(ctx context.Context, err error) error {
 	return s.trouble(ctx, err)
 }
 
-// trouble notes what is no verdict, and has the guard answer so. Nothing of it leaves.
+// trouble notes what is no verdict, and has the guard answer so. Nothing of it leaves. A caller who went away is not worth a
+// line.
 func (s *server) trouble(ctx context.Context, err error) error {
-	s.o.note(callOf(ctx), err)
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		s.o.note(callOf(ctx), err)
+	}
 	return oidc.ErrServerError()
 }
 
