@@ -6,6 +6,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -20,6 +21,19 @@ func (s *Service) OwnSessions(_ context.Context, in SignedIn) ([]SessionInfo, er
 		all = append(all, info)
 	}
 	return all, nil
+}
+
+// OwnSessionOn finds the live session of a signed-in person on a device, with when it was last seen. ErrNotFound: there is none.
+func (s *Service) OwnSessionOn(_ context.Context, in SignedIn, device mxid.DeviceID) (info SessionInfo, err error) {
+	err = s.DB.View(func(tx *store.Tx) error {
+		sess, err := tx.SessionByDevice(in.User.ID, device)
+		if err != nil {
+			return err
+		}
+		info, err = s.sessionInfo(tx, sess)
+		return err
+	})
+	return info, notFound(err, "no such session")
 }
 
 // EndOwnSession ends one session of a signed-in person. ErrNotFound: it is somebody else's, or does not exist. It is no error
@@ -50,30 +64,24 @@ func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, 
 // EndOtherSessions ends every session of a signed-in person but those that this browser approved, and signs the person out of
 // all other browsers. It reports how many sessions ended.
 func (s *Service) EndOtherSessions(ctx context.Context, in SignedIn, from From) (int, error) {
-	var ended []store.Session
-	err := s.update(ctx, func(tx *store.Tx) error {
-		ended = nil
-		for sess, err := range tx.LiveSessions(in.User.ID) {
+	count := 0
+	for last := endBatch; last == endBatch; {
+		var ended []store.Session
+		err := s.update(ctx, func(tx *store.Tx) (err error) {
+			ended, err = s.endSome(tx, in.User.ID, "ended_by_user", func(sess *store.Session) bool { return sess.Approver == in.Session.ID })
 			if err != nil {
 				return err
 			}
-			if sess.Approver != in.Session.ID {
-				ended = append(ended, sess)
-			}
+			return removeBrowserSessions(tx, &in.User, in.Session)
+		})
+		if err != nil {
+			return count, err
 		}
-		for i := range ended {
-			if err := s.end(tx, &ended[i], "ended_by_user"); err != nil {
-				return err
-			}
-		}
-		return removeBrowserSessions(tx, &in.User, in.Session)
-	})
-	if err != nil {
-		return 0, err
+		s.endedAll(ended, &in.User, from)
+		count, last = count+len(ended), len(ended)
 	}
-	s.endedAll(ended, &in.User, from)
 	_ = s.settle(ctx, in.User.ID)
-	return len(ended), nil
+	return count, nil
 }
 
 // AllowCrossSigningReset lets a signed-in person, who enters the password again, replace the cross-signing keys within ten

@@ -100,7 +100,7 @@ func replaceBrowserSession(tx *store.Tx, cookie token.Secret, bs *store.BrowserS
 	if err != nil {
 		return err
 	}
-	if old.UserID == bs.UserID {
+	if old.UserID == bs.UserID && tx.Now().Sub(old.UsedAt) <= browserIdle {
 		bs.ID, bs.CreatedAt = old.ID, old.CreatedAt
 		return tx.UpdateBrowserSession(*bs)
 	}
@@ -157,6 +157,9 @@ func touchBrowserSession(tx *store.Tx, cookie store.Digest) error {
 
 // notSignedIn turns the store's answer into the page's.
 func notSignedIn(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, ErrSignInNeeded) {
 		return ErrSignInNeeded
 	}

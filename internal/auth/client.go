@@ -36,6 +36,14 @@ func (s *Service) Client(_ context.Context, id string) (Client, error) {
 	return Client{Client: c}, nil
 }
 
+// clientIn is Client within a transaction. store.ErrNotFound: there is none.
+func (s *Service) clientIn(tx *store.Tx, id string) (store.Client, error) {
+	if c, ok := s.settings.Load().Clients[id]; ok {
+		return c.Client, nil
+	}
+	return tx.Client(id)
+}
+
 const (
 	maxClientID = 255            // bytes; longer ones are not looked up
 	clientTouch = 24 * time.Hour // how exactly the use of a client is known
@@ -66,19 +74,28 @@ func (s *Service) RegisterClient(ctx context.Context, c store.Client, from From)
 		}
 		c.Secret = sha256.Sum256([]byte(secret.Reveal()))
 	}
-	err = s.update(ctx, func(tx *store.Tx) error {
+	err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 		if c.Digest != (store.Digest{}) {
 			if old, err := tx.ClientByDigest(c.Digest); err == nil {
 				c = old
-				return nil
+				return registeredAgain(tx, c)
 			} else if !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 		}
-		c.CreatedAt = tx.Now()
+		c.CreatedAt, c.RegisteredAt = tx.Now(), tx.Now()
 		return tx.InsertClient(c)
 	})
 	return Client{Client: c}, secret, err
+}
+
+// registeredAgain keeps a client that was just handed out once more from being swept as unused.
+func registeredAgain(tx *store.Tx, c store.Client) error {
+	if tx.Now().Sub(c.RegisteredAt) < clientTouch {
+		return nil
+	}
+	c.RegisteredAt = tx.Now()
+	return tx.UpdateClient(c)
 }
 
 // AuthenticateClient checks a client secret, in constant time. ErrClientUnknown: no such client, or another secret.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +18,11 @@ import (
 )
 
 const (
-	userCodeTries = 8                // to find a user code that is free
-	pollPenalty   = 5 * time.Second  // added to the interval of a device that polls too early (RFC 8628 §3.5)
-	maxPolls      = 10_000           // poll clocks kept
-	guessBurst    = 10               // user codes entered per browser and per address (RFC 8628 §5.1)
-	guessWindow   = 10 * time.Minute //
+	userCodeTries = 8               // to find a user code that is free
+	pollPenalty   = 5 * time.Second // added to the interval of a device that polls too early (RFC 8628 §3.5)
+	maxPolls      = 10_000          // poll clocks kept
+	guessBurst    = 10              // user codes entered within guessWindow, per address, browser and user (RFC 8628 §5.1)
+	guessWindow   = 10 * time.Minute
 )
 
 // StartDeviceGrant begins the sign-in of a device that cannot show our pages (RFC 8628 §3.1). The client and the scope have
@@ -47,7 +46,7 @@ func (s *Service) StartDeviceGrant(ctx context.Context, client string, scope []s
 		if d.UserCode, err = s.userCode(); err != nil {
 			return d, token.Secret{}, err
 		}
-		err = s.update(ctx, func(tx *store.Tx) error {
+		err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 			d.CreatedAt = tx.Now()
 			if err := useClient(tx, client); err != nil {
 				return err
@@ -96,15 +95,11 @@ func toUpper(r rune) rune {
 }
 
 // ClaimDeviceGrant finds the device grant of a user code for the browser in which a person typed it; only that browser can
-// decide. Guesses are limited per browser and per address.
+// decide. Guesses are limited per address, per browser and, if cookie holds a sign-in, per user.
 //
 // ErrRateLimited. ErrNotFound: unknown, expired and used codes look the same.
-func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser store.Digest, from From) (store.DeviceGrant, error) {
-	guesses := Limit{Burst: guessBurst, Window: guessWindow}
-	if err := s.limits.spend(limitUserCode, guesses, from.Addr); err != nil {
-		return store.DeviceGrant{}, err
-	}
-	if err := s.limits.spend(limitUserCode, guesses, browserAddr(browser)); err != nil {
+func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser store.Digest, cookie token.Secret, from From) (store.DeviceGrant, error) {
+	if err := s.guess(browser, cookie, from); err != nil {
 		return store.DeviceGrant{}, err
 	}
 	code := NormalizeUserCode(typed)
@@ -112,7 +107,7 @@ func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser st
 		return store.DeviceGrant{}, fmt.Errorf("%w: no such code", ErrNotFound)
 	}
 	var d store.DeviceGrant
-	err := s.update(ctx, func(tx *store.Tx) (err error) {
+	err := s.spareUpdate(ctx, func(tx *store.Tx) (err error) {
 		if d, err = tx.DeviceGrantByUserCode(code); err != nil {
 			return err
 		}
@@ -122,14 +117,36 @@ func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser st
 		d.Browser = browser
 		return tx.UpdateDeviceGrant(d)
 	})
-	return d, notFound(err, "no such code")
+	if err != nil {
+		return store.DeviceGrant{}, notFound(err, "no such code")
+	}
+	return d, nil
 }
 
-// browserAddr counts a browser among the addresses: a made-up one of its own /64.
-func browserAddr(b store.Digest) netip.Addr {
-	a := [16]byte{0xfd}
-	copy(a[1:], b[:8])
-	return netip.AddrFrom16(a)
+// guess counts a user code that was typed, right or wrong (RFC 8628 §5.1).
+func (s *Service) guess(browser store.Digest, cookie token.Secret, from From) error {
+	limit := Limit{Burst: guessBurst, Window: guessWindow}
+	if err := s.limits.spend(limitUserCode, limit, from.Addr); err != nil {
+		return err
+	}
+	if err := s.limits.spendOne(spendKey{what: limitUserCodeBrowser, id: [16]byte(browser[:16])}, limit); err != nil {
+		return err
+	}
+	if cookie.Empty() {
+		return nil
+	}
+	var user store.User
+	err := s.DB.View(func(tx *store.Tx) (err error) {
+		_, user, err = liveBrowserSession(tx, digest(cookie))
+		return err
+	})
+	switch err = notSignedIn(err); {
+	case errors.Is(err, ErrSignInNeeded):
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.limits.spendOne(spendKey{what: limitUserCodeUser, id: user.ID}, limit)
 }
 
 // DeviceGrant returns a device grant to the browser that claimed it, and its client.
@@ -178,11 +195,28 @@ func (s *Service) DecideDeviceGrant(ctx context.Context, id ulid.ULID, browser s
 		}
 		d.Status, d.UserID, d.BrowserSessionID, d.AuthTime, d.DecidedAt = store.GrantDenied, user.ID, bs.ID, bs.AuthenticatedAt, tx.Now()
 		if approve {
-			d.Status = store.GrantFulfilled
+			if err := s.fulfilDevice(tx, &d, &bs, &user); err != nil {
+				return err
+			}
 		}
 		return tx.UpdateDeviceGrant(d)
 	})
 	return notFound(err, "no such request")
+}
+
+// fulfilDevice makes it a yes. An admin scope is dropped unless an operator vouches for the client, the person has the right
+// to it, and the password was entered a moment ago.
+func (s *Service) fulfilDevice(tx *store.Tx, d *store.DeviceGrant, bs *store.BrowserSession, user *store.User) error {
+	set := s.settings.Load()
+	if _, static := set.Clients[d.ClientID]; !static {
+		d.Scope = withoutAdmin(d.Scope)
+	}
+	d.Scope = set.stillGranted(d.Scope, user)
+	if !adminAuthenticated(tx, bs, d.Scope) {
+		return ErrSignInNeeded
+	}
+	d.Status = store.GrantFulfilled
+	return nil
 }
 
 // RedeemDevice is a poll with a device code (RFC 8628 §3.4): once approved, it becomes a session, as Redeem does.
@@ -192,11 +226,12 @@ func (s *Service) RedeemDevice(ctx context.Context, p RedeemDeviceParams) (Redee
 	code := digest(p.DeviceCode)
 	var d store.DeviceGrant
 	var user store.User
+	var approval error // why it does not count any more
 	err := s.DB.View(func(tx *store.Tx) (err error) {
 		if d, err = tx.DeviceGrantByDeviceCode(code); err != nil || d.UserID.IsZero() {
 			return err
 		}
-		user, err = tx.User(d.UserID)
+		user, approval, err = approver(tx, d.UserID, d.BrowserSessionID)
 		return err
 	})
 	switch {
@@ -205,7 +240,7 @@ func (s *Service) RedeemDevice(ctx context.Context, p RedeemDeviceParams) (Redee
 	case err != nil:
 		return Redeemed{}, fmt.Errorf("%w: reading a device grant: %w", ErrUnavailable, err)
 	case d.Status == store.GrantExchanged:
-		return Redeemed{}, s.replayedDevice(ctx, &d, p.From)
+		return Redeemed{}, s.replayedDevice(ctx, &d, &p)
 	case !s.now().Before(d.ExpiresAt()):
 		return Redeemed{}, ErrExpired
 	case d.Status == store.GrantDenied:
@@ -214,6 +249,8 @@ func (s *Service) RedeemDevice(ctx context.Context, p RedeemDeviceParams) (Redee
 		return Redeemed{}, ErrSlowDown
 	case d.Status == store.GrantPending:
 		return Redeemed{}, ErrPending
+	case approval != nil:
+		return Redeemed{}, approval
 	}
 	st := s.oauthStart("device_code", &d.BrowserSessionID, user, d.ClientID, d.Scope, p.From)
 	st.gate = func(tx *store.Tx, u *store.User, sess *store.Session) error {
@@ -245,14 +282,11 @@ func (s *Service) exchangeDevice(tx *store.Tx, id ulid.ULID, p *RedeemDevicePara
 	return tx.UpdateDeviceGrant(d)
 }
 
-func (s *Service) replayedDevice(ctx context.Context, d *store.DeviceGrant, from From) error {
-	if s.now().Sub(d.ExchangedAt) < store.CodeReplayLeeway {
+func (s *Service) replayedDevice(ctx context.Context, d *store.DeviceGrant, p *RedeemDeviceParams) error {
+	if s.now().Sub(d.ExchangedAt) <= store.CodeReplayLeeway {
 		return ErrGrantInvalid
 	}
-	if err := s.endReplayed(ctx, d.SessionID, from); err != nil {
-		return err
-	}
-	return ErrGrantReplayed
+	return s.endReplayed(ctx, replay{session: d.SessionID, client: d.ClientID, assertion: p.Assertion, from: p.From})
 }
 
 // polls are the clocks of devices that poll. They are in memory: a restart forgives.

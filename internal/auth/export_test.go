@@ -25,3 +25,6 @@ func (s *Service) ForgetLive(unsaved bool) {
 		sh.mu.Unlock()
 	}
 }
+
+// SetBounds lowers what may be kept of clients and of pending grants.
+func (s *Service) SetBounds(clients, grants int) { s.bounds = bounds{clients: clients, grants: grants} }

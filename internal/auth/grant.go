@@ -8,8 +8,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -29,7 +31,7 @@ func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (sto
 		return g, err
 	}
 	g.Status = store.GrantPending
-	err = s.update(ctx, func(tx *store.Tx) error {
+	err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 		g.CreatedAt = tx.Now()
 		if err := useClient(tx, g.ClientID); err != nil {
 			return err
@@ -99,7 +101,7 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 			return notSignedIn(err)
 		}
 		out = Approved{Grant: g, Code: codeOf(p.Browser, g.ID, user.ID)}
-		if g.Status == store.GrantFulfilled && g.UserID == user.ID && g.Redeemable(tx.Now()) {
+		if g.Status == store.GrantFulfilled && g.BrowserSessionID == bs.ID && g.Redeemable(tx.Now()) {
 			return nil // the same answer again
 		}
 		if g.Status != store.GrantPending {
@@ -110,31 +112,46 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 		}
 		return s.fulfil(tx, &out, &bs, &user, p.Scope)
 	})
-	return out, notFound(err, "no such request")
+	if err != nil {
+		return Approved{}, notFound(err, "no such request")
+	}
+	return out, nil
 }
 
+// fulfil writes the yes. An admin scope is dropped for who has no right to it, and needs a password that was entered a moment
+// ago.
 func (s *Service) fulfil(tx *store.Tx, out *Approved, bs *store.BrowserSession, user *store.User, scope []string) error {
 	g := &out.Grant
-	for _, sc := range scope {
-		if !slices.Contains(g.Scope, sc) || isAdminScope(sc) && !s.settings.Load().admin(user) {
-			return ErrScopeDenied
-		}
+	if slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(g.Scope, sc) }) {
+		return ErrScopeDenied
+	}
+	scope = s.settings.Load().stillGranted(scope, user)
+	if !adminAuthenticated(tx, bs, scope) {
+		return ErrSignInNeeded
 	}
 	g.Status, g.UserID, g.BrowserSessionID, g.AuthTime = store.GrantFulfilled, user.ID, bs.ID, bs.AuthenticatedAt
 	g.Scope, g.Code, g.FulfilledAt = scope, digest(out.Code), tx.Now()
-	if err := rememberConsent(tx, user.ID, g); err != nil {
+	if err := s.rememberConsent(tx, user.ID, g); err != nil {
 		return err
 	}
 	return tx.UpdateGrant(*g)
 }
 
-// codeOf derives a grant's code.
+// adminAuthFor is how old the password may be with which an admin scope is granted.
+const adminAuthFor = 5 * time.Minute
+
+// adminAuthenticated reports whether the password was entered recently enough for a scope.
+func adminAuthenticated(tx *store.Tx, bs *store.BrowserSession, scope []string) bool {
+	return !slices.ContainsFunc(scope, isAdminScope) || tx.Now().Sub(bs.AuthenticatedAt) <= adminAuthFor
+}
+
+// codeOf derives a grant's code, in base62.
 func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
 	mac := hmac.New(sha256.New, b.Secret[:])
 	mac.Write([]byte("code"))
 	mac.Write(grant[:])
 	mac.Write(user[:])
-	return token.NewSecret(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
+	return token.NewSecret(new(big.Int).SetBytes(mac.Sum(nil)).Text(62))
 }
 
 // DenyGrant is the person's no. It may be repeated. ErrNotFound, ErrOtherBrowser, ErrExpired, ErrDone (approved before).
@@ -174,12 +191,15 @@ func (s *Service) ConsentRemembered(_ context.Context, user ulid.ULID, c *Client
 	return found, err
 }
 
-func rememberConsent(tx *store.Tx, user ulid.ULID, g *store.Grant) error {
+func (s *Service) rememberConsent(tx *store.Tx, user ulid.ULID, g *store.Grant) error {
 	if !rememberable(g.Scope) {
 		return nil
 	}
-	c, err := tx.Client(g.ClientID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	c, err := s.clientIn(tx, g.ClientID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return tx.PutConsent(store.Consent{
@@ -208,8 +228,11 @@ func isAdminScope(sc string) bool { return sc == mxid.ScopeAdmin || sc == mxid.S
 // ErrGrantInvalid: nothing has changed. ErrGrantReplayed: the code was redeemed some time ago, and that session has ended.
 // ErrUnavailable, ErrHomeserver: nothing has changed, the code is still good. Gate: the Update that finds the grant fulfilled.
 func (s *Service) Redeem(ctx context.Context, p RedeemParams) (Redeemed, error) {
+	if p.Arrived.IsZero() {
+		p.Arrived = s.now()
+	}
 	var out Redeemed
-	err := s.hold(ctx, func() (err error) {
+	err := s.hold(ctx, func(ctx context.Context) (err error) {
 		out, err = s.redeem(ctx, &p)
 		return err
 	})
@@ -219,11 +242,12 @@ func (s *Service) Redeem(ctx context.Context, p RedeemParams) (Redeemed, error) 
 func (s *Service) redeem(ctx context.Context, p *RedeemParams) (Redeemed, error) {
 	var g store.Grant
 	var user store.User
+	var approval error // why it does not count any more
 	err := s.DB.View(func(tx *store.Tx) (err error) {
 		if g, err = tx.GrantByCode(digest(p.Code)); err != nil {
 			return err
 		}
-		user, err = tx.User(g.UserID)
+		user, approval, err = approver(tx, g.UserID, g.BrowserSessionID)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -236,10 +260,13 @@ func (s *Service) redeem(ctx context.Context, p *RedeemParams) (Redeemed, error)
 		return Redeemed{}, ErrGrantInvalid
 	}
 	if g.Status == store.GrantExchanged {
-		return Redeemed{}, s.replayed(ctx, &g, p.From)
+		return Redeemed{}, s.replayed(ctx, &g, p)
 	}
 	if !g.Redeemable(p.Arrived) {
 		return Redeemed{}, ErrGrantInvalid
+	}
+	if approval != nil {
+		return Redeemed{}, approval
 	}
 	st := s.oauthStart(GrantTypeAuthorizationCode, &g.BrowserSessionID, user, g.ClientID, g.Scope, p.From)
 	st.gate = func(tx *store.Tx, _ *store.User, sess *store.Session) error {
@@ -271,6 +298,22 @@ func (s *Service) exchange(tx *store.Tx, id ulid.ULID, p *RedeemParams, sess *st
 	return tx.UpdateGrant(g)
 }
 
+// approver reads who approved, and refuses what that person may not use any more, before Synapse hears of it. The Update
+// decides again.
+func approver(tx *store.Tx, user, browserSession ulid.ULID) (u store.User, refused, err error) {
+	if u, err = tx.User(user); err != nil {
+		return u, nil, err
+	}
+	if u.Locked() || u.Deactivated() {
+		return u, ErrGrantInvalid, nil
+	}
+	err = approverIsLive(tx, browserSession)
+	if errors.Is(err, ErrGrantInvalid) {
+		return u, err, nil
+	}
+	return u, nil, err
+}
+
 // approverIsLive refuses what was approved in a sign-in that has ended since.
 func approverIsLive(tx *store.Tx, id ulid.ULID) error {
 	_, err := tx.BrowserSession(id)
@@ -281,22 +324,30 @@ func approverIsLive(tx *store.Tx, id ulid.ULID) error {
 }
 
 // replayed refuses a code that was exchanged before; a late replay ends the session it was exchanged for (RFC 6749 §4.1.2).
-func (s *Service) replayed(ctx context.Context, g *store.Grant, from From) error {
-	if s.now().Sub(g.ExchangedAt) < store.CodeReplayLeeway {
+func (s *Service) replayed(ctx context.Context, g *store.Grant, p *RedeemParams) error {
+	if s.now().Sub(g.ExchangedAt) <= store.CodeReplayLeeway {
 		return ErrGrantInvalid
 	}
-	if err := s.endReplayed(ctx, g.SessionID, from); err != nil {
-		return err
-	}
-	return ErrGrantReplayed
+	return s.endReplayed(ctx, replay{session: g.SessionID, client: g.ClientID, assertion: p.Assertion, from: p.From})
 }
 
-// endReplayed ends the session of a replayed code, if it lives.
-func (s *Service) endReplayed(ctx context.Context, id ulid.ULID, from From) error {
+// replay is a late second presentation of something that is redeemed once.
+type replay struct {
+	session   ulid.ULID // what it was redeemed for
+	client    string
+	assertion *Assertion
+	from      From
+}
+
+// endReplayed ends the session of a replayed code, if it lives, and answers ErrGrantReplayed once that is on disk.
+func (s *Service) endReplayed(ctx context.Context, r replay) error {
 	var sess store.Session
 	over := false
 	err := s.update(ctx, func(tx *store.Tx) (err error) {
-		sess, err = tx.Session(id)
+		if err := s.useAssertion(tx, r.client, r.assertion); err != nil {
+			return err
+		}
+		sess, err = tx.Session(r.session)
 		if over = errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended(); over {
 			return nil
 		}
@@ -305,14 +356,17 @@ func (s *Service) endReplayed(ctx context.Context, id ulid.ULID, from From) erro
 		}
 		return s.end(tx, &sess, "code_replayed")
 	})
-	if err != nil || over {
+	if err != nil {
 		return err
 	}
+	if over {
+		return ErrGrantReplayed
+	}
 	if user, err := s.owner(&sess); err == nil {
-		s.ended(&sess, s.userID(user.Localpart), from)
+		s.ended(&sess, s.userID(user.Localpart), r.from)
 	}
 	_ = s.settle(ctx, sess.UserID)
-	return nil
+	return ErrGrantReplayed
 }
 
 // verifies checks a PKCE verifier against an S256 challenge, in constant time (RFC 7636 §4.6).

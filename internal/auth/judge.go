@@ -61,7 +61,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 	}
 	st := l.state.Load()
 	if v := s.verdict(st, t, h); v != Unknown {
-		return Admission{Verdict: v, live: l, state: st, admin: st.admin && s.mayAdminister(st.user)}, nil
+		return Admission{Verdict: v, live: l, state: st, admin: s.mayAdminister(st)}, nil
 	}
 	l.unpin()
 	return Admission{Verdict: Unknown}, nil
@@ -152,10 +152,20 @@ func (a Admission) SessionID() ulid.ULID {
 }
 
 // Admin reports whether the token carries the server admin scope and its user has the right to it now.
-func (a Admission) Admin() bool { return a.admin }
+func (a Admission) Admin() bool {
+	return a.admin && slices.Contains(a.state.adminScopes, mxid.ScopeAdmin)
+}
 
-func (s *Service) mayAdminister(u *liveUser) bool {
-	return u != nil && (u.admin.Load() || s.settings.Load().Admins[u.localpart])
+// mayAdminister reports whether a session with admin scopes may have them now: by its user's right, or by that of the client
+// whose own it is.
+func (s *Service) mayAdminister(st *liveState) bool {
+	switch {
+	case len(st.adminScopes) == 0:
+		return false
+	case st.user == nil:
+		return s.settings.Load().Clients[st.session.ClientID].Admin
+	}
+	return st.user.admin.Load() || s.settings.Load().Admins[st.user.localpart]
 }
 
 // Introspect says what an access token is good for, with the leeway that the homeserver needs: it is active until
@@ -209,17 +219,17 @@ func (a Admission) introspection(h token.Hash) Introspection {
 	if st.user != nil {
 		i.Subject, i.Localpart = st.user.id, st.user.localpart
 	}
-	if a.Admin() {
-		i.Scope = append(slices.Clip(st.scopes), mxid.ScopeAdmin)
+	if a.admin {
+		i.Scope = append(slices.Clip(st.scopes), st.adminScopes...)
 	}
 	return i
 }
 
-// grants says what a session's scope amounts to: the client-server API, the server admin API, and the scope tokens for the
-// homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before 1.138 knows only the latter).
-func grants(s *store.Session) (api, admin bool, scopes []string) {
+// grants says what a session's scope amounts to: the client-server API, the admin scopes, which count only with the right to
+// them, and the other scope tokens for the homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before
+// 1.138 knows only the latter).
+func grants(s *store.Session) (api bool, admin, scopes []string) {
 	api = s.Kind == store.SessionCompat || slices.Contains(s.Scope, mxid.ScopeAPI) || slices.Contains(s.Scope, mxid.ScopeAPIUnstable)
-	admin = slices.Contains(s.Scope, mxid.ScopeAdmin)
 	if api {
 		scopes = append(scopes, mxid.ScopeAPI, mxid.ScopeAPIUnstable)
 	}
@@ -227,7 +237,10 @@ func grants(s *store.Session) (api, admin bool, scopes []string) {
 		scopes = append(scopes, stable, unstable)
 	}
 	for _, sc := range s.Scope {
-		if sc != mxid.ScopeAPI && sc != mxid.ScopeAPIUnstable && sc != mxid.ScopeAdmin && !slices.Contains(scopes, sc) {
+		switch {
+		case isAdminScope(sc):
+			admin = append(admin, sc)
+		case sc != mxid.ScopeAPI && sc != mxid.ScopeAPIUnstable && !slices.Contains(scopes, sc):
 			scopes = append(scopes, sc)
 		}
 	}

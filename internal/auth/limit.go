@@ -31,10 +31,11 @@ type limits struct {
 	spent     *simplelru.LRU[spendKey, *rate.Limiter]
 }
 
-// spendKey is what one address does of one kind.
+// spendKey is what one address, browser or user does of one kind.
 type spendKey struct {
 	what limitKind
 	addr netip.Prefix
+	id   [16]byte
 }
 
 // limitKind is a thing that nobody has authenticated for.
@@ -45,6 +46,8 @@ const (
 	limitDeviceCode
 	limitRegistration
 	limitUserCode
+	limitUserCodeBrowser
+	limitUserCodeUser
 )
 
 type pairKey struct {
@@ -142,13 +145,17 @@ func (a *attempt) succeed() {
 
 // spend counts one request of an address, or answers RateLimitError.
 func (l *limits) spend(what limitKind, limit Limit, addr netip.Addr) error {
+	return l.spendOne(spendKey{what: what, addr: limitPrefix(addr)}, limit)
+}
+
+func (l *limits) spendOne(key spendKey, limit Limit) error {
 	if limit.Burst <= 0 {
 		return nil
 	}
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := counter(l.spent, spendKey{what, limitPrefix(addr)}, limit.Burst, limit.Window)
+	c := counter(l.spent, key, limit.Burst, limit.Window)
 	if !c.AllowN(now, 1) {
 		return &RateLimitError{RetryAfter: wait(c, now)}
 	}

@@ -64,11 +64,11 @@ type liveState struct {
 	session store.Session // without refresh tokens and seals; the zero ID: there is no such session
 	user    *liveUser     // nil: a client's own session
 	api     bool          // grants the client-server API
-	admin   bool          // grants the server admin API, if the user has the right
-	scopes  []string      // as the homeserver is told
+	scopes  []string      // as the homeserver is told, but for adminScopes
 	unused  uint64        // generation whose first use is awaited; 0: none
 
-	registered bool // its client is in the store, not in the configuration
+	adminScopes []string // granted, if there is the right to them
+	registered  bool     // its client is in the store, not in the configuration
 }
 
 func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
@@ -332,7 +332,7 @@ func newLiveState(s *store.Session, u *liveUser) *liveState {
 		}
 	}
 	st.session.Consumed = nil
-	st.api, st.admin, st.scopes = grants(s)
+	st.api, st.adminScopes, st.scopes = grants(s)
 	return st
 }
 

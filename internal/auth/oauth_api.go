@@ -120,7 +120,7 @@ type RedeemParams struct {
 	RedirectURI string
 	Verifier    string
 	Assertion   *Assertion
-	Arrived     time.Time // when the request arrived: the code's end is judged then
+	Arrived     time.Time // when the request arrived: the code's end is judged then; zero: now
 	From        From
 }
 

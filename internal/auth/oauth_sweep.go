@@ -13,21 +13,36 @@ import (
 const (
 	clientUnusedFor = 7 * 24 * time.Hour // a registration that nobody uses goes after that long
 	maxClients      = 100_000            // beyond them the oldest never used ones give way
+	maxPending      = 100_000            // pending grants
 	redeemUnusedFor = time.Hour          // a redeemed session on a device ends if nobody presents its tokens for that long
 	reasonUnused    = "unused"
 )
 
+// bounds are of what nobody has authenticated for: beyond them the oldest give way, and nobody is refused.
+type bounds struct {
+	clients int // registrations
+	grants  int // pending grants, and as many pending device grants
+}
+
 // sweepOAuth removes what is over of the OAuth provider: grants, sign-ins, client assertions, clients that nobody uses, keys
-// that no hint is signed with any more; and ends sessions whose tokens never arrived.
+// that no hint is signed with any more; and ends sessions whose tokens never arrived. What an hour of doubt about the clock
+// can spare goes only when ages are to be believed.
 func (s *Service) sweepOAuth(ctx context.Context) error {
-	return errors.Join(
+	err := errors.Join(
 		s.removeOver(ctx, overGrants),
+		s.removeOver(ctx, s.excessGrants()),
 		s.removeOver(ctx, overDeviceGrants),
+		s.removeOver(ctx, s.excessDeviceGrants()),
+		s.removeOver(ctx, s.unusedClients(s.clock.trusted())),
+		s.endUnused(ctx),
+	)
+	if !s.clock.trusted() {
+		return err
+	}
+	return errors.Join(err,
 		s.removeOver(ctx, overBrowserSessions),
 		s.removeOver(ctx, overAssertions),
 		s.removeOver(ctx, overKeys),
-		s.removeOver(ctx, s.unusedClients()),
-		s.endUnused(ctx),
 	)
 }
 
@@ -73,6 +88,79 @@ func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error 
 		}
 	}
 	return nil
+}
+
+// excessGrants finds the oldest pending grants beyond the bound.
+func (s *Service) excessGrants() finder {
+	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		n := 0
+		for g, err := range tx.Grants(ulid.ULID{}) {
+			if err != nil {
+				return err
+			}
+			if g.Status == store.GrantPending {
+				n++
+			}
+		}
+		for g, err := range tx.Grants(ulid.ULID{}) {
+			if err != nil || n <= s.bounds.grants {
+				return err
+			}
+			if g.Status != store.GrantPending {
+				continue
+			}
+			n--
+			if !remove(func(tx *store.Tx) error { return removePendingGrant(tx, g.ID) }) {
+				return nil
+			}
+		}
+		return nil
+	}
+}
+
+// removePendingGrant removes a grant unless it has been decided meanwhile.
+func removePendingGrant(tx *store.Tx, id ulid.ULID) error {
+	g, err := tx.Grant(id)
+	if err != nil || g.Status != store.GrantPending {
+		return err
+	}
+	return tx.RemoveGrant(id)
+}
+
+// excessDeviceGrants finds the oldest pending device grants beyond the bound.
+func (s *Service) excessDeviceGrants() finder {
+	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		n := 0
+		for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+			if err != nil {
+				return err
+			}
+			if d.Status == store.GrantPending {
+				n++
+			}
+		}
+		for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+			if err != nil || n <= s.bounds.grants {
+				return err
+			}
+			if d.Status != store.GrantPending {
+				continue
+			}
+			n--
+			if !remove(func(tx *store.Tx) error { return removePendingDeviceGrant(tx, d.ID) }) {
+				return nil
+			}
+		}
+		return nil
+	}
+}
+
+func removePendingDeviceGrant(tx *store.Tx, id ulid.ULID) error {
+	d, err := tx.DeviceGrant(id)
+	if err != nil || d.Status != store.GrantPending {
+		return err
+	}
+	return tx.RemoveDeviceGrant(id)
 }
 
 func overDeviceGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
@@ -125,8 +213,9 @@ func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 }
 
 // unusedClients finds registrations that nobody has used for a week, and beyond maxClients the oldest that nobody ever used.
-// One with a session, or with a grant that is pending, is in use: starting a grant counts as use.
-func (s *Service) unusedClients() finder {
+// One with a session, or with a grant that is pending, is in use: starting a grant counts as use. Without trust in the clock
+// nothing goes for its age.
+func (s *Service) unusedClients(trusted bool) finder {
 	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 		n := 0
 		for _, err := range tx.Clients("") {
@@ -139,7 +228,7 @@ func (s *Service) unusedClients() finder {
 			if err != nil {
 				return err
 			}
-			unused := tx.Now().Sub(latest(c.CreatedAt, c.UsedAt)) > clientUnusedFor || n > maxClients && c.UsedAt.IsZero()
+			unused := trusted && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor || n > s.bounds.clients && c.UsedAt.IsZero()
 			if !unused || hasSession(tx, c.ID) {
 				continue
 			}
@@ -155,7 +244,7 @@ func (s *Service) unusedClients() finder {
 // removeClient removes a client unless it has come into use meanwhile.
 func removeClient(tx *store.Tx, found store.Client) error {
 	c, err := tx.Client(found.ID)
-	if err != nil || !c.UsedAt.Equal(found.UsedAt) || hasSession(tx, c.ID) {
+	if err != nil || !c.UsedAt.Equal(found.UsedAt) || !c.RegisteredAt.Equal(found.RegisteredAt) || hasSession(tx, c.ID) {
 		return err
 	}
 	return tx.RemoveClient(c.ID)
@@ -186,7 +275,8 @@ func (s *Service) noteRedeemed(sess *store.Session) {
 }
 
 // endUnused ends redeemed sessions none of whose tokens was presented anywhere for an hour: their answer was lost, or they
-// were bait. Nothing else ends for being unused. A restart forgets them all, which lets them live.
+// were bait. Nothing else ends for being unused. A restart forgets them all, which lets them live; so does a lock, under which a
+// presented token is no activity.
 func (s *Service) endUnused(ctx context.Context) error {
 	var failed error
 	s.redeemed.Range(func(id, at any) bool {
@@ -209,6 +299,9 @@ func (s *Service) endIfUnused(ctx context.Context, id ulid.ULID) error {
 	err := s.update(ctx, func(tx *store.Tx) (err error) {
 		unused = false
 		if sess, err = tx.Session(id); err != nil || sess.Ended() || !sess.RefreshedAt.IsZero() {
+			return err
+		}
+		if user, err := tx.User(sess.UserID); err != nil || user.Locked() {
 			return err
 		}
 		seen, err := tx.LastSeen(id)

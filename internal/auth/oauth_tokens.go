@@ -60,16 +60,30 @@ func (s *Service) Revoke(ctx context.Context, text string, from From) error {
 	return nil
 }
 
-// ClientCredentials gives a client a token of its own (RFC 6749 §4.4): a session without a user, which the gate refuses.
+// ClientCredentials gives a client a token of its own (RFC 6749 §4.4): a session without a user, which the gate refuses. Only
+// a client that an operator vouches for, and that proves who it is, may have one.
+//
 // ErrClientNotAllowed, ErrScopeDenied. Gate: the Update that inserts the session.
 func (s *Service) ClientCredentials(ctx context.Context, p ClientCredentialsParams) (Tokens, error) {
-	if !p.Client.Static || !p.Client.May(GrantTypeClientCredentials) {
+	if !p.Client.Static || p.Client.AuthMethod == "none" || !p.Client.May(GrantTypeClientCredentials) {
 		return Tokens{}, ErrClientNotAllowed
 	}
 	if slices.ContainsFunc(p.Scope, func(sc string) bool { return sc != mxid.ScopeMASAdmin || !p.Client.Admin }) {
 		return Tokens{}, ErrScopeDenied
 	}
-	st := start{kind: store.SessionClient, grant: GrantTypeClientCredentials, clientID: p.Client.ID, scope: p.Scope, ttl: s.settings.Load().AccessTTL, from: p.From}
+	var out Tokens
+	err := s.hold(ctx, func(ctx context.Context) (err error) {
+		out, err = s.startClient(ctx, &p)
+		return err
+	})
+	return out, err
+}
+
+func (s *Service) startClient(ctx context.Context, p *ClientCredentialsParams) (Tokens, error) {
+	st := start{
+		kind: store.SessionClient, grant: GrantTypeClientCredentials, clientID: p.Client.ID, scope: p.Scope,
+		ttl: s.settings.Load().AccessTTL, from: p.From,
+	}
 	sess, access, _, err := s.newSession(&st)
 	if err != nil {
 		return Tokens{}, err
@@ -78,7 +92,8 @@ func (s *Service) ClientCredentials(ctx context.Context, p ClientCredentialsPara
 		if err := s.useAssertion(tx, p.Client.ID, p.Assertion); err != nil {
 			return err
 		}
-		return tx.InsertSession(*sess)
+		_, err := s.insertSession(tx, sess)
+		return err
 	})
 	if err != nil {
 		return Tokens{}, err

@@ -47,16 +47,18 @@ func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *
 		return Tokens{}, ErrTokenUnknown
 	}
 	var out Tokens
-	err = s.hold(ctx, func() (err error) {
+	err = s.hold(ctx, func(ctx context.Context) (err error) {
 		out, err = s.rotate(ctx, t, p)
 		return err
 	})
 	return out, err
 }
 
-// hold runs fn until it comes to a verdict, for as long as a client can be made to wait.
-func (s *Service) hold(ctx context.Context, fn func() error) error {
-	err := fn()
+// hold runs fn until it comes to a verdict, for as long as a client can be made to wait: what fn itself waits for counts.
+func (s *Service) hold(ctx context.Context, fn func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, holdFor)
+	defer cancel()
+	err := fn(ctx)
 	if settled(err) {
 		return err
 	}
@@ -65,17 +67,13 @@ func (s *Service) hold(ctx context.Context, fn func() error) error {
 		return err
 	}
 	defer s.holding.Add(-1)
-	end := time.NewTimer(holdFor)
-	defer end.Stop()
 	for pause := holdFirst; ; pause = min(2*pause, holdLongest) {
 		select {
 		case <-time.After(pause):
-		case <-end.C:
-			return err
 		case <-ctx.Done():
 			return err
 		}
-		if err = fn(); settled(err) {
+		if err = fn(ctx); settled(err) {
 			return err
 		}
 	}
@@ -138,7 +136,6 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 	}
 	s.live.noteRefresh(sess.AccessHandle, s.now(), p.From)
 	out := s.tokens(&sess, &user, pair.Access, pair.AccessExpiresAt)
-	out.Scope = set.stillGranted(out.Scope, &user)
 	out.RefreshToken = token.NewSecret(pair.Refresh.Reveal())
 	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: p.From.Addr})
 	return out, nil
@@ -221,9 +218,16 @@ func (p *RefreshParams) allowed(sess *store.Session) error {
 	return nil
 }
 
-// stillGranted drops admin scopes from an answer whose user has lost the right.
+// stillGranted drops admin scopes to which the user has no right, or not any more.
 func (set *Settings) stillGranted(scope []string, u *store.User) []string {
-	if set.admin(u) || !slices.ContainsFunc(scope, isAdminScope) {
+	if set.admin(u) {
+		return scope
+	}
+	return withoutAdmin(scope)
+}
+
+func withoutAdmin(scope []string) []string {
+	if !slices.ContainsFunc(scope, isAdminScope) {
 		return scope
 	}
 	return slices.DeleteFunc(slices.Clone(scope), isAdminScope)
@@ -246,7 +250,7 @@ func (s *Service) tokens(sess *store.Session, user *store.User, access token.Tok
 		SessionID:   sess.ID,
 		UserID:      s.userID(user.Localpart),
 		DeviceID:    sess.DeviceID,
-		Scope:       sess.Scope,
+		Scope:       s.settings.Load().stillGranted(sess.Scope, user),
 		AccessToken: token.NewSecret(access.Reveal()),
 		ExpiresAt:   end,
 	}
