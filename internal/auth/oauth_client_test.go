@@ -148,7 +148,9 @@ func TestAssertionsAreUsedOnce(t *testing.T) {
 	k := provider(t)
 	client := mustRegister(t, k, public("App"))
 	p := signIn(t, k, "alice")
-	once := func(jti string) *auth.Assertion { return &auth.Assertion{ID: jti, ExpiresAt: k.Now().Add(5 * time.Minute)} }
+	once := func(jti string) *auth.Assertion {
+		return &auth.Assertion{ID: jti, ExpiresAt: k.Now().Add(5 * time.Minute)}
+	}
 
 	code := p.code(client.ID, onDevice(phone))
 	wrong := code
