@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -90,77 +91,58 @@ func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error 
 	return nil
 }
 
-// excessGrants finds the oldest pending grants beyond the bound.
+// excess finds the oldest pending records of a table beyond a bound.
+func excess[T any](
+	bound int, all func(tx *store.Tx) iter.Seq2[T, error], pending func(*T) bool, drop func(tx *store.Tx, record *T) error,
+) finder {
+	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		n := 0
+		for r, err := range all(tx) {
+			if err != nil {
+				return err
+			}
+			if pending(&r) {
+				n++
+			}
+		}
+		for r, err := range all(tx) {
+			if err != nil || n <= bound {
+				return err
+			}
+			if !pending(&r) {
+				continue
+			}
+			n--
+			if !remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
+				return nil
+			}
+		}
+		return nil
+	}
+}
+
 func (s *Service) excessGrants() finder {
-	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-		n := 0
-		for g, err := range tx.Grants(ulid.ULID{}) {
-			if err != nil {
-				return err
-			}
-			if g.Status == store.GrantPending {
-				n++
-			}
+	pending := func(g *store.Grant) bool { return g.Status == store.GrantPending }
+	all := func(tx *store.Tx) iter.Seq2[store.Grant, error] { return tx.Grants(ulid.ULID{}) }
+	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.Grant) error {
+		g, err := tx.Grant(found.ID)
+		if err != nil || !pending(&g) { // decided meanwhile
+			return err
 		}
-		for g, err := range tx.Grants(ulid.ULID{}) {
-			if err != nil || n <= s.bounds.grants {
-				return err
-			}
-			if g.Status != store.GrantPending {
-				continue
-			}
-			n--
-			if !remove(func(tx *store.Tx) error { return removePendingGrant(tx, g.ID) }) {
-				return nil
-			}
-		}
-		return nil
-	}
+		return tx.RemoveGrant(g.ID)
+	})
 }
 
-// removePendingGrant removes a grant unless it has been decided meanwhile.
-func removePendingGrant(tx *store.Tx, id ulid.ULID) error {
-	g, err := tx.Grant(id)
-	if err != nil || g.Status != store.GrantPending {
-		return err
-	}
-	return tx.RemoveGrant(id)
-}
-
-// excessDeviceGrants finds the oldest pending device grants beyond the bound.
 func (s *Service) excessDeviceGrants() finder {
-	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-		n := 0
-		for d, err := range tx.DeviceGrants(ulid.ULID{}) {
-			if err != nil {
-				return err
-			}
-			if d.Status == store.GrantPending {
-				n++
-			}
+	pending := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
+	all := func(tx *store.Tx) iter.Seq2[store.DeviceGrant, error] { return tx.DeviceGrants(ulid.ULID{}) }
+	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.DeviceGrant) error {
+		d, err := tx.DeviceGrant(found.ID)
+		if err != nil || !pending(&d) { // decided meanwhile
+			return err
 		}
-		for d, err := range tx.DeviceGrants(ulid.ULID{}) {
-			if err != nil || n <= s.bounds.grants {
-				return err
-			}
-			if d.Status != store.GrantPending {
-				continue
-			}
-			n--
-			if !remove(func(tx *store.Tx) error { return removePendingDeviceGrant(tx, d.ID) }) {
-				return nil
-			}
-		}
-		return nil
-	}
-}
-
-func removePendingDeviceGrant(tx *store.Tx, id ulid.ULID) error {
-	d, err := tx.DeviceGrant(id)
-	if err != nil || d.Status != store.GrantPending {
-		return err
-	}
-	return tx.RemoveDeviceGrant(id)
+		return tx.RemoveDeviceGrant(d.ID)
+	})
 }
 
 func overDeviceGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
