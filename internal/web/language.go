@@ -95,7 +95,7 @@ func (h *Handler) languageFor(uiLocales string, r *http.Request) *language {
 			wanted = append(wanted, tag)
 		}
 	}
-	if accepted, _, err := xlanguage.ParseAcceptLanguage(cut(r.Header.Get("Accept-Language"), maxLocales)); err == nil {
+	if accepted, _, err := xlanguage.ParseAcceptLanguage(firstLocales(r.Header.Get("Accept-Language"))); err == nil {
 		wanted = append(wanted, accepted...)
 	}
 	for _, tag := range wanted { // One after the other: the person's order goes before the quality of the match.
@@ -104,6 +104,15 @@ func (h *Handler) languageFor(uiLocales string, r *http.Request) *language {
 		}
 	}
 	return h.languages[0]
+}
+
+// firstLocales is as much of Accept-Language as is read: whole entries.
+func firstLocales(s string) string {
+	if len(s) <= maxLocales {
+		return s
+	}
+	s = s[:maxLocales]
+	return s[:max(strings.LastIndexByte(s, ','), 0)]
 }
 
 func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }

@@ -138,12 +138,12 @@ func (v *visit) leave(location string) error {
 	return nil
 }
 
+// withParam sets a parameter of a page of ours.
 func withParam(target, name, value string) string {
-	separator := "?"
-	if strings.Contains(target, "?") {
-		separator = "&"
-	}
-	return target + separator + url.Values{name: {value}}.Encode()
+	path, query, _ := strings.Cut(target, "?")
+	q, _ := url.ParseQuery(query) // Made by us.
+	q.Set(name, value)
+	return withQuery(path, q)
 }
 
 func withQuery(path string, q url.Values) string {
