@@ -6,7 +6,8 @@
 #   make build    bin/caddy
 #   make unit, make e2e, make lint, make fuzz, make bench, make golden    the parts
 #
-# SYNAPSE=1.136.0 runs demo and e2e against another Synapse; RUN=Regexp runs only the end-to-end tests of such a name.
+# SYNAPSE=1.136.0 runs demo and e2e against another Synapse; RUN=Regexp runs only the end-to-end tests of such a name;
+# ONLY=gate,refresh picks rows of make bench, which wants a quiet machine and about 15 minutes for all.
 
 SYNAPSE ?= 1.163.2
 RUN     ?= .
@@ -49,7 +50,7 @@ unit: tools
 
 e2e: need-test synapse clients build race
 	@echo "== end-to-end tests with Synapse $(SYNAPSE)"
-	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -timeout=15m -run='$(RUN)' ./internal/e2e/...
+	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -parallel=12 -timeout=15m -run='$(RUN)' ./internal/e2e/...
 
 lint: tools
 	@echo "== gofmt, go vet, staticcheck"
@@ -63,7 +64,8 @@ fuzz: need-go
 	@tools/fuzz.sh $(FUZZTIME)
 
 bench: need-go
-	go test -run='^$$' -bench=. -benchmem ./...
+	@go build -o .cache/bin/bench ./internal/bench
+	@.cache/bin/bench
 
 # Writes the golden files anew: look at the difference before committing it.
 golden: need-go

@@ -176,9 +176,9 @@ func (c *adminCall) readBody(v any) error {
 	case err == nil:
 		return nil
 	case semantic && errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("%w: the body has a member that does not exist: %s", auth.ErrInvalid, se.JSONPointer)
+		return fmt.Errorf("%w: the body has a member that does not exist: %.100s", auth.ErrInvalid, se.JSONPointer)
 	case semantic:
-		return fmt.Errorf("%w: the body has a member of the wrong type: %s", auth.ErrInvalid, se.JSONPointer)
+		return fmt.Errorf("%w: the body has a member of the wrong type: %.100s", auth.ErrInvalid, se.JSONPointer)
 	}
 	return fmt.Errorf("%w: the body is not valid JSON", auth.ErrInvalid)
 }
@@ -212,6 +212,9 @@ func adminError(err error) error {
 
 // plainText is an error's text without the name of its class.
 func plainText(err, class error) string {
+	if class == auth.ErrUserLocked {
+		return "the user is locked"
+	}
 	text := strings.ReplaceAll(err.Error(), "\n", ": ") // joined errors have one line each
 	for _, name := range []string{class.Error(), auth.ErrConflict.Error()} {
 		text = strings.TrimPrefix(text, name+": ")

@@ -84,8 +84,7 @@ func adaptConfig(file, adapter string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.ToLower(filepath.Base(file))
-	if adapter == "" && filepath.Ext(name) != ".json" && (strings.HasPrefix(name, "caddyfile") || strings.HasSuffix(name, ".caddyfile")) {
+	if adapter == "" && isCaddyfile(file) {
 		adapter = "caddyfile"
 	}
 	if adapter == "" {
@@ -97,6 +96,12 @@ func adaptConfig(file, adapter string) ([]byte, error) {
 	}
 	config, _, err = a.Adapt(config, map[string]any{"filename": file})
 	return config, err
+}
+
+// isCaddyfile goes by the file's name, as Caddy does.
+func isCaddyfile(file string) bool {
+	name := strings.ToLower(filepath.Base(file))
+	return filepath.Ext(name) != ".json" && (strings.HasPrefix(name, "caddyfile") || strings.HasSuffix(name, ".caddyfile"))
 }
 
 // do makes a request. An answer that is an error becomes one, with its text for people.
@@ -135,8 +140,8 @@ func (c *adminClient) unreachable(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("you may not use Caddy's admin socket %s: run this as the user or with the group that it belongs to", c.address)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("no Caddy answers at the admin endpoint %s: is it running, and is that its address (--address, or --config with"+
-			" its configuration)?", c.address)
+		return fmt.Errorf("no Caddy answers at the admin endpoint %s: is it running, and is that its address"+
+			" (--address, or --config with its configuration)?", c.address)
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -218,6 +223,28 @@ func (in *invocation) askLines(ctx context.Context, method, path string, body an
 			return err
 		}
 	}
+}
+
+// askTable asks for a list and prints it as a table, or with --json as it comes.
+func (in *invocation) askTable(ctx context.Context, path string, heading []string, row func(line []byte) ([]string, error)) error {
+	t := newTable(in.out(), heading...)
+	rows := 0
+	err := in.askLines(ctx, http.MethodGet, path, nil, func(line []byte) error {
+		if in.json {
+			return nil
+		}
+		cells, err := row(line)
+		if err != nil {
+			return err
+		}
+		t.row(cells...)
+		rows++
+		return nil
+	})
+	if in.json || err != nil && rows == 0 {
+		return err
+	}
+	return errors.Join(err, t.Flush())
 }
 
 func decodeLine(line []byte, v any) error {

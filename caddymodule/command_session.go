@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,7 +13,7 @@ import (
 )
 
 func sessionCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "session <command>", Short: "Manages sessions"})
+	cmd := group(&cobra.Command{Use: "session", Short: "Manages sessions"})
 	end := leaf("end <session ID> | end --all <localpart>", "Ends a session, or all sessions of a user", 1, 1, runSessionEnd)
 	end.Flags().Bool("all", false, "End all sessions of a user")
 	cmd.AddCommand(leaf("list [<localpart>]", "Lists the live sessions of everybody, or of a user", 0, 1, runSessionList), end)
@@ -26,22 +25,15 @@ func runSessionList(ctx context.Context, in *invocation) error {
 	if len(in.args) > 0 {
 		path += "?" + url.Values{"localpart": in.args}.Encode()
 	}
-	t := newTable(in.out())
-	if !in.json {
-		t.row("ID", "KIND", "USER ID", "DEVICE", "CLIENT", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT")
-	}
-	err := in.askLines(ctx, http.MethodGet, path, nil, func(line []byte) error {
-		if in.json {
-			return nil
-		}
+	heading := []string{"ID", "KIND", "USER ID", "DEVICE", "CLIENT", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT"}
+	return in.askTable(ctx, path, heading, func(line []byte) ([]string, error) {
 		var s sessionJSON
-		if err := decodeLine(line, &s); err != nil {
-			return err
-		}
-		t.row(s.ID, s.Kind, s.UserID, s.DeviceID, s.ClientID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP, s.UserAgent)
-		return nil
+		err := decodeLine(line, &s)
+		return []string{
+			s.ID, s.Kind, s.UserID, s.DeviceID, s.ClientID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP,
+			s.UserAgent,
+		}, err
 	})
-	return errors.Join(err, t.Flush())
 }
 
 func runSessionEnd(ctx context.Context, in *invocation) error {
@@ -60,7 +52,7 @@ func runSessionEnd(ctx context.Context, in *invocation) error {
 }
 
 func tokenCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "token <command>", Short: "Issues access tokens"})
+	cmd := group(&cobra.Command{Use: "token", Short: "Issues access tokens"})
 	issue := leaf("issue <localpart>", "Issues an access token for a user, and shows it this once", 1, 1, runTokenIssue)
 	issue.Flags().String("device", "", "Device that the token is for; a live session on it ends (default: none)")
 	issue.Flags().Bool("legacy", false, "Make it a token of the legacy login, which always has a device")

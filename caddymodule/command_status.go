@@ -48,7 +48,8 @@ func runStatus(ctx context.Context, in *invocation) error {
 
 func doctorCommand() *cobra.Command {
 	cmd := leaf("doctor", "Tries out whether everything works, and says what to do about what does not", 0, 0, runDoctor)
-	cmd.Flags().StringArray("homeserver-yaml", nil, "Synapse's configuration, to be compared with ours; may be repeated, in Synapse's order")
+	cmd.Flags().StringArray("homeserver-yaml", nil,
+		"Synapse's configuration, to be compared with ours; may be repeated, in Synapse's order")
 	return cmd
 }
 

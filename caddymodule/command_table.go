@@ -20,10 +20,11 @@ func newTable(w io.Writer, heading ...string) table {
 }
 
 func (t table) row(cells ...string) {
+	fit := make([]string, len(cells))
 	for i, c := range cells {
-		cells[i] = cell(c)
+		fit[i] = cell(c)
 	}
-	_, _ = io.WriteString(t, strings.Join(cells, "\t")+"\n") // Flush has the error
+	_, _ = io.WriteString(t, strings.Join(fit, "\t")+"\n") // Flush has the error
 }
 
 // maxCell is how many characters of a cell are shown; a user agent can be long.

@@ -9,7 +9,7 @@ import (
 )
 
 func userCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "user <command>", Short: "Manages users"})
+	cmd := group(&cobra.Command{Use: "user", Short: "Manages users"})
 	cmd.AddCommand(
 		userAddCommand(),
 		leaf("list", "Lists all users", 0, 0, runUserList),
@@ -53,22 +53,12 @@ func runUserAdd(ctx context.Context, in *invocation) error {
 }
 
 func runUserList(ctx context.Context, in *invocation) error {
-	t := newTable(in.out())
-	if !in.json {
-		t.row("USER ID", "CREATED", "STATE", "PASSWORD", "ADMIN")
-	}
-	err := in.askLines(ctx, http.MethodGet, "/users", nil, func(line []byte) error {
-		if in.json {
-			return nil
-		}
+	heading := []string{"USER ID", "CREATED", "STATE", "PASSWORD", "ADMIN"}
+	return in.askTable(ctx, "/users", heading, func(line []byte) ([]string, error) {
 		var u userJSON
-		if err := decodeLine(line, &u); err != nil {
-			return err
-		}
-		t.row(u.UserID, instant(u.CreatedAt), u.state(), yesNo(u.HasPassword), yesNo(u.Admin))
-		return nil
+		err := decodeLine(line, &u)
+		return []string{u.UserID, instant(u.CreatedAt), u.state(), yesNo(u.HasPassword), yesNo(u.Admin)}, err
 	})
-	return errors.Join(err, t.Flush())
 }
 
 // state is what a user can do.

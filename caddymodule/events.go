@@ -49,7 +49,7 @@ func (a *App) emit(e auth.Event) {
 
 // auditLevel is debug for what happens all the time and says nothing about anybody's account.
 func auditLevel(e *auth.Event) zapcore.Level {
-	if e.Name == "token_refreshed" {
+	if e.Name == "token_refreshed" || e.Name == "reconciled" {
 		return zapcore.DebugLevel
 	}
 	return zapcore.InfoLevel

@@ -16,7 +16,7 @@ import (
 var (
 	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_matrix_auth_requests_total",
-		Help: "Requests answered, by endpoint and status code. The endpoint gate counts what was refused instead of proxied.",
+		Help: "Requests answered by an endpoint of ours, by endpoint and status code.",
 	}, []string{"endpoint", "code"})
 
 	requestSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -50,6 +50,11 @@ var (
 		Help: "Rotations of the signing keys.",
 	})
 
+	jobsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_matrix_auth_jobs_total",
+		Help: "Jobs run, by job and result.",
+	}, []string{"job", "result"})
+
 	opened = newEngineCollector()
 )
 
@@ -57,7 +62,7 @@ var (
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		requestsTotal, requestSeconds, loginsTotal, tokensIssuedTotal, introspectionsTotal, synapseRequestsTotal, keyRotationsTotal,
-		opened,
+		jobsTotal, opened,
 	} {
 		err := registry.Register(c)
 		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
@@ -84,6 +89,8 @@ func countEvent(e *auth.Event) {
 		tokensIssuedTotal.WithLabelValues(e.Grant).Inc()
 	case "key_rotated":
 		keyRotationsTotal.Inc()
+	case "reconciled":
+		jobsTotal.WithLabelValues("reconcile", e.Reason).Inc()
 	case "token_refreshed":
 		tokensIssuedTotal.WithLabelValues("refresh_token").Inc()
 	}
@@ -102,13 +109,15 @@ type engineCollector struct {
 	mu   sync.Mutex
 	open map[*engine]struct{}
 
-	sessions, jobs, storeSize, buildInfo *prometheus.Desc
+	sessions, inMemory, jobs, storeSize, buildInfo *prometheus.Desc
 }
 
 func newEngineCollector() *engineCollector {
 	return &engineCollector{
 		open: make(map[*engine]struct{}),
-		sessions: prometheus.NewDesc("caddy_matrix_auth_sessions_in_memory",
+		sessions: prometheus.NewDesc("caddy_matrix_auth_sessions",
+			"Live sessions, by kind, as of the last sweep, which is every minute.", []string{"kind"}, nil),
+		inMemory: prometheus.NewDesc("caddy_matrix_auth_sessions_in_memory",
 			"Sessions kept in memory because they are in use.", nil, nil),
 		jobs: prometheus.NewDesc("caddy_matrix_auth_job_queue_length",
 			"Users waiting to be reconciled with Synapse.", nil, nil),
@@ -133,7 +142,7 @@ func (c *engineCollector) remove(e *engine) {
 
 // Describe implements prometheus.Collector.
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.sessions, c.jobs, c.storeSize, c.buildInfo} {
+	for _, d := range []*prometheus.Desc{c.sessions, c.inMemory, c.jobs, c.storeSize, c.buildInfo} {
 		ch <- d
 	}
 }
@@ -142,18 +151,24 @@ func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var total auth.Status
+	total := auth.Status{Sessions: make(map[string]int)}
 	sizes := make(map[string]int64)
 	for e := range c.open {
 		status := e.service.Status()
 		total.LiveSessions += status.LiveSessions
 		total.Jobs += status.Jobs
+		for kind, n := range status.Sessions {
+			total.Sessions[kind] += n
+		}
 		e.addSizes(sizes)
 	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(c.sessions, float64(total.LiveSessions))
+	for kind, n := range total.Sessions {
+		gauge(c.sessions, float64(n), kind)
+	}
+	gauge(c.inMemory, float64(total.LiveSessions))
 	gauge(c.jobs, float64(total.Jobs))
 	for part, size := range sizes {
 		gauge(c.storeSize, float64(size), part)

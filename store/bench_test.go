@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // benchSessions is how many sessions a benchmark's store holds.
@@ -48,18 +46,7 @@ func refresh(tx *Tx, n int) error {
 
 // plainRefresh is the same in a transaction of Badger's own, with its own fsync.
 func plainRefresh(db *DB, n int, revision uint64) error {
-	txn := db.engine.bdb.NewTransactionAt(revision, true)
-	defer txn.Discard()
-	tx := &Tx{snapshot: snapshot{txn}, stack: []*overlay{newOverlay()}, now: db.now()}
-	if err := refresh(tx, n); err != nil {
-		return err
-	}
-	for key, value := range tx.own().writes {
-		if err := txn.SetEntry(badger.NewEntry([]byte(key), value)); err != nil {
-			return err
-		}
-	}
-	return txn.CommitAt(revision+1, nil)
+	return db.PlainUpdate(revision, func(tx *Tx) error { return refresh(tx, n) })
 }
 
 // perSecond runs fn in goroutines for a while and returns how often it was done in a second.
@@ -94,11 +81,11 @@ func BenchmarkRefresh(b *testing.B) {
 				grouped = append(grouped, perSecond(b, goroutines, slice, func(n int64) error {
 					return db.Update(context.Background(), func(tx *Tx) error { return refresh(tx, spread(n)) })
 				}))
-				revision.Store(db.engine.last())
+				revision.Store(db.Revision())
 				plain = append(plain, perSecond(b, goroutines, slice, func(n int64) error {
 					return plainRefresh(db, spread(n), revision.Add(1))
 				}))
-				db.engine.committed(revision.Load() + 1)
+				db.SetRevision(revision.Load() + 1)
 			}
 			b.ReportMetric(median(grouped), "grouped/s")
 			b.ReportMetric(median(plain), "plain/s")

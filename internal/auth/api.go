@@ -51,8 +51,8 @@ type Limit struct {
 // Homeserver is what the use cases ask of Synapse (its /_synapse/mas API). Every method is idempotent and bounded in time.
 //
 // Errors are classified by methods they may have, each true for one class: Unreachable() bool (no or no sensible answer: try
-// again), NotFound() bool (no such user), Conflict() bool (the name is taken, malformed or reserved). Any other error is a
-// refusal. Reason() string, if there, is a text for the operator.
+// again), NotFound() bool (no such user), Conflict() bool (the name is taken, malformed or reserved), Taken() bool (it is
+// taken). Any other error is a refusal. Reason() string, if there, is a text for the operator.
 type Homeserver interface {
 	ProvisionUser(ctx context.Context, user mxid.Localpart, displayName string) error
 	QueryUser(ctx context.Context, user mxid.Localpart) (displayName string, deactivated bool, err error)
@@ -66,10 +66,10 @@ type Homeserver interface {
 
 // Event is something that happened, for the audit log, the metrics and Caddy's events. It holds no token and no password.
 type Event struct {
-	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, cross_signing_reset_allowed, key_rotated, synapse_unreachable
+	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, cross_signing_reset_allowed, key_rotated, synapse_unreachable, reconciled
 	Method    string // of a login: password; of a start or an end: the session's kind
 	Grant     string // of a start: what was presented, password, admin or an OAuth grant type without its urn
-	Reason    string // of a failure or an end
+	Reason    string // of a failure or an end; success or failure; granted or revoked, removed, erase
 	UserID    mxid.UserID
 	DeviceID  mxid.DeviceID
 	SessionID ulid.ULID
@@ -163,8 +163,9 @@ type IssueTokenParams struct {
 
 // Status is the service's own health, for operators.
 type Status struct {
-	LiveSessions int           // in memory
-	Jobs         int           // users waiting to be reconciled
-	OldestJob    time.Duration // 0: none
+	Sessions     map[string]int // live ones by kind, as of the last sweep
+	LiveSessions int            // in memory
+	Jobs         int            // users waiting to be reconciled
+	OldestJob    time.Duration  // 0: none
 	HeldRefresh  int
 }

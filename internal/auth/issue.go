@@ -13,7 +13,8 @@ import (
 // IssueToken gives an administrator a token for a user: a personal one, without a device or on the device named, or a legacy
 // one on a device. A live session on that device ends. Gate: the Update that inserts the session.
 //
-// ErrNotFound, ErrConflict (deactivated; an admin scope without the right), ErrInvalid (a scope that does not exist).
+// ErrNotFound, ErrConflict (deactivated; an admin scope without the right), ErrInvalid (a scope that does not exist),
+// ErrUserLocked.
 func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, error) {
 	info, err := s.User(p.Localpart)
 	if err != nil {

@@ -202,3 +202,17 @@ func BenchmarkRefresh(b *testing.B) {
 		})
 	}
 }
+
+// A sweep counts the live sessions by kind.
+func TestSweepCountsSessions(t *testing.T) {
+	k := idle(t)
+	k.MustLogin(t, "alice", "")
+	over := k.MustLogin(t, "alice", "")
+	_, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice"})
+	must(t, err)
+	must(t, k.Logout(t.Context(), over.AccessToken.Reveal(), auth.From{}))
+	must(t, k.Sweep(t.Context()))
+	if got := k.Status().Sessions; got["compat"] != 1 || got["personal"] != 1 {
+		t.Errorf("got %v", got)
+	}
+}

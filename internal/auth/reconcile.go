@@ -204,6 +204,11 @@ func isConflict(err error) bool {
 	return errors.As(err, &e) && e.Conflict()
 }
 
+func isTaken(err error) bool {
+	var e interface{ Taken() bool }
+	return errors.As(err, &e) && e.Taken()
+}
+
 // reason is what an operator is told.
 func reason(err error) string {
 	var e interface{ Reason() string }

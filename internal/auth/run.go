@@ -14,6 +14,7 @@ import (
 
 const (
 	sweepEvery   = time.Minute
+	firstSweep   = 10 * time.Second    // after a start: it also counts
 	sweepBatch   = 500                 // records of one snapshot, and at most of one Update
 	keepEnded    = 30 * 24 * time.Hour // ended sessions are kept for the audit
 	clockEvery   = 10 * time.Second
@@ -31,7 +32,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.every(ctx, flushEvery, s.flush) })
-	wg.Go(func() { s.every(ctx, sweepEvery, s.sweep) })
+	wg.Go(func() { s.after(ctx, firstSweep, s.sweep); s.every(ctx, sweepEvery, s.sweep) })
 	wg.Go(func() { s.every(ctx, sweepEvery, s.sweepOAuth) })
 	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
 	wg.Go(func() { s.makeFirstKeys(ctx) })
@@ -42,6 +43,21 @@ func (s *Service) Run(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalFlush)
 	defer cancel()
 	return s.flush(last)
+}
+
+// after runs a chore once.
+func (s *Service) after(ctx context.Context, pause time.Duration, chore func(context.Context) error) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+		s.attempt(ctx, chore)
+	}
+}
+
+func (s *Service) attempt(ctx context.Context, chore func(context.Context) error) {
+	if err := chore(ctx); err != nil && ctx.Err() == nil {
+		s.settings.Load().Log.Warn("a chore failed, it will be tried again", zap.Error(err))
+	}
 }
 
 // every runs a chore again and again. One that takes long runs less often.
@@ -55,9 +71,7 @@ func (s *Service) every(ctx context.Context, pause time.Duration, chore func(con
 		case <-next.C:
 		}
 		began := s.now()
-		if err := chore(ctx); err != nil && ctx.Err() == nil {
-			s.settings.Load().Log.Warn("a chore failed, it will be tried again", zap.Error(err))
-		}
+		s.attempt(ctx, chore)
 		next.Reset(max(pause, sweepsFewest*s.now().Sub(began)))
 	}
 }
@@ -127,6 +141,11 @@ func (s *Service) sweep(ctx context.Context) error {
 	var chore []store.Session
 	var failed error
 	cursor := newCursor()
+	defer func() {
+		if cursor.over {
+			s.counted.Store(&cursor.live)
+		}
+	}()
 	for ctx.Err() == nil && !cursor.over {
 		chore = chore[:0]
 		if err := s.DB.View(func(tx *store.Tx) (err error) {

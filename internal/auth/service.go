@@ -32,7 +32,8 @@ type Service struct {
 	bounds   bounds
 	jobs     worker
 	clock    clock
-	holding  atomic.Int64 // refreshes that are held
+	holding  atomic.Int64                   // refreshes that are held
+	counted  atomic.Pointer[map[string]int] // live sessions by kind; set by each sweep
 	rand     lockedReader
 	census   password.Census // of the stored hashes, for dummies
 	dummyKey [32]byte
@@ -79,7 +80,11 @@ func (s *Service) PasswordEnabled() bool { return s.settings.Load().PasswordEnab
 // Status describes the service's state for operators.
 func (s *Service) Status() Status {
 	n, oldest := s.jobs.pending(s.now())
-	return Status{LiveSessions: s.live.size(), Jobs: n, OldestJob: oldest, HeldRefresh: int(s.holding.Load())}
+	counted := s.counted.Load()
+	if counted == nil {
+		counted = new(map[string]int)
+	}
+	return Status{Sessions: *counted, LiveSessions: s.live.size(), Jobs: n, OldestJob: oldest, HeldRefresh: int(s.holding.Load())}
 }
 
 func (s *Service) now() time.Time { return s.Now() }

@@ -15,9 +15,10 @@ import (
 type cursor struct {
 	after ulid.ULID
 	over  bool
+	live  map[string]int // sessions seen that are not ended, by kind
 }
 
-func newCursor() *cursor { return new(cursor) }
+func newCursor() *cursor { return &cursor{live: make(map[string]int)} }
 
 // sweepable reads the next sessions and returns those that have something to be removed.
 func (s *Service) sweepable(tx *store.Tx, c *cursor, found []store.Session) ([]store.Session, error) {
@@ -27,6 +28,9 @@ func (s *Service) sweepable(tx *store.Tx, c *cursor, found []store.Session) ([]s
 			return found, err
 		}
 		c.after = sess.ID
+		if !sess.Ended() {
+			c.live[sess.Kind.String()]++
+		}
 		probe := sess
 		if what, err := s.sweepNeed(tx, &probe); err != nil {
 			return found, err
@@ -41,7 +45,7 @@ func (s *Service) sweepable(tx *store.Tx, c *cursor, found []store.Session) ([]s
 	return found, nil
 }
 
-// sweepNeed is what a sweep does to a session.
+// need is what a sweep does to a session.
 type need uint8
 
 const (

@@ -22,6 +22,12 @@ func (s *Service) AddUser(ctx context.Context, p AddUserParams) (UserInfo, error
 	if _, err := mxid.NewUserID(p.Localpart, s.ServerName); err != nil {
 		return UserInfo{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	if _, err := s.User(p.Localpart); !errors.Is(err, ErrNotFound) {
+		if err == nil {
+			err = errUserExists(p.Localpart)
+		}
+		return UserInfo{}, err
+	}
 	if err := s.available(ctx, set, &p); err != nil {
 		return UserInfo{}, err
 	}
@@ -45,7 +51,7 @@ func (s *Service) AddUser(ctx context.Context, p AddUserParams) (UserInfo, error
 		return s.listAccount(tx, u.ID)
 	})
 	if errors.Is(err, store.ErrConflict) {
-		return UserInfo{}, fmt.Errorf("%w: there is a user %s already", ErrConflict, p.Localpart)
+		return UserInfo{}, errUserExists(p.Localpart)
 	}
 	if err != nil {
 		return UserInfo{}, err
@@ -58,6 +64,10 @@ func (s *Service) AddUser(ctx context.Context, p AddUserParams) (UserInfo, error
 	return s.User(p.Localpart)
 }
 
+func errUserExists(l mxid.Localpart) error {
+	return fmt.Errorf("%w: there is a user %s already", ErrConflict, l)
+}
+
 // available asks the homeserver whether the name can be ours.
 func (s *Service) available(ctx context.Context, set *Settings, p *AddUserParams) error {
 	var err error
@@ -65,8 +75,10 @@ func (s *Service) available(ctx context.Context, set *Settings, p *AddUserParams
 		if _, _, err = set.Homeserver.QueryUser(ctx, p.Localpart); isNotFound(err) {
 			return fmt.Errorf("%w: synapse has no user %s to adopt", ErrConflict, p.Localpart)
 		}
-	} else if err = set.Homeserver.IsLocalpartAvailable(ctx, p.Localpart); isConflict(err) {
+	} else if err = set.Homeserver.IsLocalpartAvailable(ctx, p.Localpart); isTaken(err) {
 		return fmt.Errorf("%w: %s (a user that synapse has already is taken over with --adopt)", ErrConflict, reason(err))
+	} else if isConflict(err) {
+		return fmt.Errorf("%w: %s", ErrConflict, reason(err))
 	}
 	switch {
 	case err == nil:
@@ -165,7 +177,11 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 	if err != nil {
 		return err
 	}
-	s.emit(Event{Name: "password_changed", UserID: s.userID(l)})
+	e := Event{Name: "password_changed", UserID: s.userID(l)}
+	if hash == "" {
+		e.Reason = "removed"
+	}
+	s.emit(e)
 	if ended, err = s.endRest(ctx, user.ID, "password_changed", ended); err != nil {
 		return err
 	}
@@ -228,7 +244,11 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 	if err != nil {
 		return err
 	}
-	s.emit(Event{Name: "user_deactivated", UserID: s.userID(l)})
+	e := Event{Name: "user_deactivated", UserID: s.userID(l)}
+	if erase {
+		e.Reason = "erase"
+	}
+	s.emit(e)
 	if ended, err = s.endRest(ctx, user.ID, "deactivated", ended); err != nil {
 		return err
 	}
@@ -271,7 +291,11 @@ func (s *Service) SetAdmin(ctx context.Context, l mxid.Localpart, admin bool) er
 		return nil
 	})
 	if err == nil {
-		s.emit(Event{Name: "admin_changed", UserID: s.userID(l)})
+		e := Event{Name: "admin_changed", UserID: s.userID(l), Reason: "revoked"}
+		if admin {
+			e.Reason = "granted"
+		}
+		s.emit(e)
 	}
 	return err
 }

@@ -108,6 +108,7 @@ func (w *worker) run(user ulid.ULID) error {
 	}
 	defer w.wg.Done()
 	err := w.s.reconcile(w.ctx, user)
+	w.s.reconciled(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	j := w.waiting[user]
@@ -127,6 +128,15 @@ func (w *worker) run(user ulid.ULID) error {
 			zap.Stringer("user_id", user), zap.Duration("after", j.backoff), zap.Error(err))
 	}
 	return err
+}
+
+// reconciled reports a run to the metrics.
+func (s *Service) reconciled(err error) {
+	result := "success"
+	if err != nil {
+		result = "failure"
+	}
+	s.emit(Event{Name: "reconciled", Reason: result})
 }
 
 // enter counts a run, unless the worker has stopped, and says how often something has been listed for the user by now.

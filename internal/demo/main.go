@@ -162,9 +162,9 @@ The edge serves %s, with Synapse on port %d behind it.
       curl -d '{"type":"m.login.password","identifier":{"type":"m.id.user","user":"demo"},"password":"%s"}' \
            %s/_matrix/client/v3/login
   Look after it:
-      bin/caddy matrix-auth status       --config %s
-      bin/caddy matrix-auth user add NAME --config %s
+      bin/caddy matrix-auth status --config %s
       bin/caddy matrix-auth session list --config %s
+      bin/caddy matrix-auth user add NAME --config %s
 
 Its Caddyfile, homeserver.yaml and logs are in %s. Ctrl-C ends it all.
 `, url, d.synapse.Port, url, password, password, url, caddyfile, caddyfile, caddyfile, relative(d.edge.Dir))

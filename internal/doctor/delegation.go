@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"crypto/subtle"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -28,7 +27,8 @@ func (p *patient) delegationSection(ctx context.Context, d *Delegation) []Check 
 	const name = "homeserver_yaml"
 	switch {
 	case !d.Section:
-		return one(name, false, "there is no section matrix_authentication_service, so Synapse does not ask us. It needs these lines:\n%s", p.fourLines())
+		return one(name, false, "there is no section matrix_authentication_service, so Synapse does not ask us. It needs these"+
+			" lines:\n%s", p.fourLines())
 	case !d.Enabled && len(d.Problems) == 0:
 		return one(name, false, "matrix_authentication_service: enabled is not true, so Synapse does not ask us")
 	case len(d.Problems) > 0:
@@ -37,7 +37,8 @@ func (p *patient) delegationSection(ctx context.Context, d *Delegation) []Check 
 	u, err := url.Parse(d.Endpoint)
 	if err == nil && strings.Trim(u.Path, "/") != "" {
 		if v, err := p.Homeserver.Version(ctx); err == nil && v.DropsEndpointPath() {
-			return one(name, false, "Synapse %s ignores the path of the endpoint %s: serve the internal site at the root, or update Synapse", v, d.Endpoint)
+			return one(name, false, "Synapse %s ignores the path of the endpoint %s: serve the internal site at the root, or"+
+				" update Synapse", v, d.Endpoint)
 		}
 	}
 	return one(name, true, "matrix_authentication_service is enabled")
@@ -74,7 +75,8 @@ func (p *patient) delegationNames(d *Delegation) []Check {
 	const name = "public_baseurl"
 	switch {
 	case d.PublicBaseURL == "":
-		return append(all, one(name, true, warning+"homeserver.yaml has none, so that some links of Synapse are wrong: set it to %s", p.PublicBase)...)
+		return append(all, one(name, true, warning+"homeserver.yaml has none, so that some links of Synapse are wrong: set"+
+			" it to %s", p.PublicBase)...)
 	case !sameURL(d.PublicBaseURL, p.PublicBase.String()):
 		return append(all, one(name, false, "homeserver.yaml says %s, we say %s", printable(d.PublicBaseURL), p.PublicBase)...)
 	}
@@ -91,8 +93,8 @@ func (p *patient) legacySection(d *Delegation) []Check {
 	if d.LegacyHash != "" && sameHash(d.LegacyHash, p.Secret) {
 		secret = "its admin_token, which is the secret configured here, becomes the secret"
 	}
-	return one(name, false, "experimental_features.msc3861 is the old form of delegation, and Synapse 1.157 does not start with it: take the"+
-		" whole section msc3861 out and put these lines in its place; %s:\n%s", secret, p.fourLines())
+	return one(name, false, "experimental_features.msc3861 is the old form of delegation, and Synapse 1.157 does not start with"+
+		" it: take the whole section msc3861 out and put these lines in its place; %s:\n%s", secret, p.fourLines())
 }
 
 // fourLines is the section that homeserver.yaml needs.
@@ -101,20 +103,24 @@ func (p *patient) fourLines() string {
 	if len(p.Endpoints) > 0 {
 		endpoint = p.Endpoints[0]
 	}
-	return fmt.Sprintf("matrix_authentication_service:\n  enabled: true\n  endpoint: %s\n  secret_path: /etc/matrix/shared-secret", endpoint)
+	return "matrix_authentication_service:\n" +
+		"  enabled: true\n" +
+		"  endpoint: " + endpoint + "\n" +
+		"  secret_path: /etc/matrix/shared-secret"
 }
 
 // options judges what does not go together with delegation.
 func options(d *Delegation) []Check {
 	var all []Check
 	if len(d.Forbidden) > 0 {
-		all = one("synapse_options", false, "Synapse does not start with delegation and these options, take them out: %s", strings.Join(d.Forbidden, ", "))
+		all = one("synapse_options", false, "Synapse does not start with delegation and these options, take them out: %s",
+			strings.Join(d.Forbidden, ", "))
 	} else {
 		all = one("synapse_options", true, "no option contradicts delegation")
 	}
 	if d.StaleDevices {
-		all = append(all, one("stale_devices", true, warning+"delete_stale_devices_after is set: Synapse will delete devices behind our back and"+
-			" sign their users out; take it out")...)
+		all = append(all, one("stale_devices", true, warning+"delete_stale_devices_after is set: Synapse will delete devices behind"+
+			" our back and sign their users out; take it out")...)
 	}
 	return all
 }

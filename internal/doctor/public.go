@@ -108,8 +108,8 @@ func (p *patient) wellKnownServer(ctx context.Context) []Check {
 	u, problem := p.wellKnown(ctx, "server", &doc)
 	switch {
 	case problem != "":
-		return one(name, true, warning+"other homeservers do not find %s by the server name %s, unless port 8448 or DNS leads there: %s: %s",
-			want, p.ServerName, u, problem)
+		return one(name, true, warning+"other homeservers do not find %s by the server name %s, unless port 8448 or DNS leads"+
+			" there: %s: %s", want, p.ServerName, u, problem)
 	case !strings.EqualFold(doc.Server, want):
 		return one(name, true, warning+"%s sends other homeservers to %q, not to %s", u, printable(doc.Server), want)
 	}

@@ -31,7 +31,8 @@ func (p *patient) synapse(ctx context.Context) []Check {
 	case !v.Supported():
 		return one(name, false, "Synapse %s is too old: delegation came with 1.136", v)
 	case v.DropsEndpointPath():
-		return one(name, true, warning+"Synapse %s ignores the path of matrix_authentication_service.endpoint: keep to the root, or update", v)
+		return one(name, true, warning+"Synapse %s ignores the path of matrix_authentication_service.endpoint: keep to the root,"+
+			" or update", v)
 	}
 	return one(name, true, "Synapse %s at %s", v, p.SynapseURL)
 }

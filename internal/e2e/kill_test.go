@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -25,7 +26,7 @@ import (
 func TestKill(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
-	const actors, kills = 6, 24
+	const actors, kills = 10, 24
 	boss := s.newUser(t)
 	s.command(t, "", "user", "set-admin", boss.localpart)
 
@@ -35,15 +36,19 @@ func TestKill(t *testing.T) {
 	s.HTTP = &http.Client{Transport: transport, Timeout: callTimeout}
 	var all []*actor
 	for i := range actors {
-		all = append(all, &actor{stack: s, user: s.newUser(t), random: rand.New(rand.NewPCG(seed, uint64(i)))})
+		all = append(all, &actor{stack: s, user: s.newUser(t), random: rand.New(rand.NewPCG(seed, uint64(i))), steady: i%2 == 0})
 	}
 	random := rand.New(rand.NewPCG(seed, actors))
 	for k := range kills {
 		var group sync.WaitGroup
 		for _, a := range all {
+			group.Go(a.stockUp)
+		}
+		group.Wait()
+		for _, a := range all {
 			group.Go(a.act)
 		}
-		time.Sleep(100*time.Millisecond + time.Duration(random.Int64N(int64(600*time.Millisecond))))
+		time.Sleep(50*time.Millisecond + time.Duration(random.Int64N(int64(600*time.Millisecond))))
 		s.restartEdge(t, func() error {
 			s.edge.Process().Kill()
 			group.Wait()
@@ -68,6 +73,9 @@ func TestKill(t *testing.T) {
 		total.add(a.counts)
 	}
 	t.Logf("%d kills: %+v", kills, total)
+	if total.logins == 0 || total.logouts == 0 || total.refreshes == 0 || total.lostLogins == 0 || total.lostRefreshes == 0 {
+		t.Errorf("got %+v, want some of each: otherwise this shows nothing", total)
+	}
 	s.compareDevices(t, boss, all)
 }
 
@@ -90,6 +98,7 @@ type actor struct {
 	*stack
 	user   user
 	random *rand.Rand
+	steady bool // only refreshes and looks: a login takes so much longer that everybody would be found in one
 	made   int
 	live   []*held
 	ended  []session // acknowledged as ended, or seen dead
@@ -112,6 +121,15 @@ const (
 	ending         // a logout, or a login on the same device, whose answer was lost
 )
 
+// stockUp signs in on enough devices for everything else to happen at once.
+func (a *actor) stockUp() {
+	for a.err == nil && len(a.live) < 3 {
+		if !a.signIn(nil) && a.err == nil {
+			a.err = errors.New("a login was not answered while nobody ended the edge")
+		}
+	}
+}
+
 // act does one thing after the other until there is no answer.
 func (a *actor) act() {
 	for a.err == nil {
@@ -128,14 +146,16 @@ func (a *actor) step() bool {
 	}
 	h := a.live[a.random.IntN(len(a.live))]
 	switch n := a.random.IntN(10); {
-	case n < 2 && len(a.live) < 4:
-		return a.signIn(nil)
-	case n < 3:
-		return a.signIn(h)
-	case n < 7:
+	case a.steady && n < 8:
 		return a.rotate(h)
-	case n < 8:
+	case a.steady || n < 1:
 		return a.look(h)
+	case n < 3:
+		return a.signIn(nil)
+	case n < 4:
+		return a.signIn(h)
+	case n < 6:
+		return a.rotate(h)
 	default:
 		return a.signOut(h)
 	}

@@ -167,7 +167,11 @@ func (s *fakeSynapse) proxy() Next {
 	transport := &http.Transport{}
 	return func(w http.ResponseWriter, r *http.Request) (err error) {
 		p := httputil.ReverseProxy{
-			Director:      func(out *http.Request) { out.URL.Scheme, out.URL.Host = target.Scheme, target.Host },
+			Rewrite: func(p *httputil.ProxyRequest) {
+				p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.RawQuery = target.Scheme, target.Host, p.In.URL.RawQuery
+				p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+				p.SetXForwarded()
+			},
 			Transport:     transport,
 			FlushInterval: -1,
 			ErrorHandler:  func(_ http.ResponseWriter, _ *http.Request, e error) { err = e },

@@ -41,7 +41,7 @@ func twistedForm(contentType string, body []byte) map[string][]string {
 		contentType = decoded
 	}
 	key, params, _ := strings.Cut(contentType, ";")
-	key = strings.ToLower(strings.Trim(key, " \t\u00a0\u0085\xa0\x85"))
+	key = strings.ToLower(trimLatin1(key))
 	switch key {
 	case "application/x-www-form-urlencoded":
 		return twistedArgs(string(body))
@@ -50,6 +50,19 @@ func twistedForm(contentType string, body []byte) map[string][]string {
 		return multipartArgs(body, p["boundary"])
 	}
 	return nil
+}
+
+// trimLatin1 strips white space as Python does, from a header that came as Latin-1 or was decoded to UTF-8.
+func trimLatin1(s string) string {
+	s = strings.Trim(s, " \t\u00a0\u0085")
+	isSpace := func(c byte) bool { return c == ' ' || c == '\t' || c == 0xa0 || c == 0x85 }
+	for s != "" && isSpace(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isSpace(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func multipartArgs(body []byte, boundary string) map[string][]string {

@@ -49,6 +49,9 @@ func (e *Error) NotFound() bool { return e.Kind == KindNotFound }
 // Conflict reports that a user of that name cannot be made: taken, malformed, or reserved for an application service.
 func (e *Error) Conflict() bool { return e.Kind == KindConflict }
 
+// Taken reports that there is a user of that name, so that it can be taken over.
+func (e *Error) Taken() bool { return e.Kind == KindConflict && e.Errcode == "M_USER_IN_USE" }
+
 // Unauthorized reports that Synapse does not accept the shared secret.
 func (e *Error) Unauthorized() bool { return e.Kind == KindUnauthorized }
 

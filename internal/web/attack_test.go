@@ -326,8 +326,6 @@ func TestOnlyOnTheIssuersHost(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "https://"+host+"/login?kind=account&x=%2F", nil)
 			r.Header.Set("X-Forwarded-Host", forwarded)
 			w := httptest.NewRecorder()
-			s.ServeEndpoint(w, r, 0)
-			w = httptest.NewRecorder()
 			s.Handler.ServeEndpoint(w, r, signInEndpoint)
 			if w.Code != http.StatusSeeOther || w.Header().Get("Location") != issuer+"/login?kind=account&x=%2F" || len(w.Result().Cookies()) > 0 {
 				t.Errorf("%s: got %d to %q", host, w.Code, w.Header().Get("Location"))

@@ -3,10 +3,13 @@ package web
 import (
 	"net/http"
 	"net/http/httptest"
-	"os"
+	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
@@ -78,7 +81,7 @@ func TestProblem(t *testing.T) {
 	}
 }
 
-// TestHostnamesAreLong: pages hold the longest names there are.
+// TestLongNames: pages hold the longest names there are.
 func TestLongNames(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	long := strings.Repeat("a", 64)
@@ -102,9 +105,6 @@ func TestUnknownEndpoints(t *testing.T) {
 	if w.Code != http.StatusNotFound {
 		t.Errorf("got %d", w.Code)
 	}
-	if _, err := os.Stat("assets/style.css"); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestAgents(t *testing.T) {
@@ -122,4 +122,77 @@ func TestAgents(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", ua, got, want)
 		}
 	}
+}
+
+// TestManyAtOnce: pages are made in parallel from the first one on.
+func TestManyAtOnce(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for _, target := range []string{"/login", "/link", "/logout", "/device/x", "/login?kind=nonsense"} {
+				for _, lang := range []string{"en", "de"} {
+					r := httptest.NewRequest(http.MethodGet, issuer+target, nil)
+					r.Header.Set("Accept-Language", lang)
+					w := httptest.NewRecorder()
+					s.Handler.ServeEndpoint(w, r, route.Match(r.URL.EscapedPath()).Endpoint)
+					if w.Code >= 500 || w.Header().Get("Content-Language") != lang {
+						t.Errorf("%s: got %d", target, w.Code)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func FuzzQuery(f *testing.F) {
+	for _, q := range []string{"kind=consent&id=01JD9K7W3QAAAAAAAAAAAAAAAA", "kind=session_view&id=PHONE", "kind=account&id=//evil.example", "kind=a&kind=b", "%zz", "x=%00"} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		p, err := parseParams(query)
+		if err != nil {
+			return
+		}
+		d, err := parseDestination(p)
+		if err != nil {
+			return
+		}
+		for _, path := range []string{d.path(), d.signIn()} {
+			u, err := url.Parse(issuer + path)
+			if err != nil || u.Host != "auth.example.org" || strings.Contains(u.Path, "//") || strings.ContainsAny(path, "\r\n\\") {
+				t.Fatalf("%q leads to %q, %v", query, path, err)
+			}
+		}
+		again, err := parseDestination(must(parseParams(strings.TrimPrefix(d.signIn(), "/login?"))))
+		if err != nil || again != d {
+			t.Fatalf("got %v, %v, want %v", again, err, d)
+		}
+	})
+}
+
+func must(p params, err error) params {
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func FuzzShown(f *testing.F) {
+	for _, s := range []string{"Mozilla/5.0 (X11) Firefox/1", "https://b\u00fccher.example/", "http://[::1]:1/", "com.example:/", "\u202e\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, host := returnTo(s)
+		for _, shown := range []string{describeAgent(s), oneLine(s, maxProgramName), host} {
+			if !utf8.ValidString(shown) || strings.ContainsFunc(shown, unicode.IsControl) || strings.ContainsFunc(shown, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
+				t.Fatalf("%q is shown as %q", s, shown)
+			}
+		}
+		if text, _ := returnTo(s); text != "return.app" && strings.ContainsFunc(host, func(r rune) bool { return r > '~' }) {
+			t.Fatalf("%q is shown as %q", s, host)
+		}
+		mark(s)
+	})
 }

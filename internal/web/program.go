@@ -1,7 +1,9 @@
 package web
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -38,13 +40,13 @@ func (v *visit) program(c *auth.Client, redirectURI string) *program {
 	return p
 }
 
-// localized is a client's value in a language, or the one for all (RFC 7591 §2.2).
+// localized is a client's value in a language, or the one for all (RFC 7591 §2.2): name#de before name#de-AT.
 func localized(c *auth.Client, name, value, lang string) string {
-	for key, v := range c.Localized {
+	for _, key := range slices.Sorted(maps.Keys(c.Localized)) {
 		field, tag, _ := strings.Cut(key, "#")
 		base, _, _ := strings.Cut(tag, "-")
-		if field == name && strings.EqualFold(base, lang) && v != "" {
-			return v
+		if field == name && strings.EqualFold(base, lang) && c.Localized[key] != "" {
+			return c.Localized[key]
 		}
 	}
 	return value
@@ -74,13 +76,13 @@ func returnTo(redirectURI string) (text, host string) {
 		return "return.site", asciiHost(u)
 	}
 	scheme, _, _ := strings.Cut(redirectURI, ":")
-	return "return.app", scheme
+	return "return.app", oneLine(scheme, maxProgramName)
 }
 
 // asciiHost is the host of a URL in letters that cannot be mistaken (RFC 5891), with its port.
 func asciiHost(u *url.URL) string {
 	host, err := idna.Punycode.ToASCII(strings.ToLower(u.Hostname()))
-	if err != nil || strings.ContainsFunc(host, func(r rune) bool { return r > '~' }) {
+	if err != nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		host = url.PathEscape(u.Hostname())
 	}
 	if strings.Contains(host, ":") {

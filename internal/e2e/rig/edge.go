@@ -20,6 +20,7 @@ type Edge struct {
 	Port         int  // of the public site
 	InternalPort int  // of the site that Synapse talks to
 	AdminPort    int  // of Caddy's admin endpoint
+	HTTP2        bool // the internal site speaks HTTP/2 without TLS
 	TLS          bool // the public site has a certificate of Caddy's internal authority
 	Synapse      string
 	SecretFile   string
@@ -65,6 +66,9 @@ func (e *Edge) config() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("{\n\tadmin 127.0.0.1:%d\n\tgrace_period 4s\n\tskip_install_trust\n\tstorage file_system %q\n", e.AdminPort, filepath.Join(e.Dir, "caddy"))
+	if e.HTTP2 {
+		p("\tservers 127.0.0.1:%d {\n\t\tprotocols h1 h2c\n\t}", e.InternalPort)
+	}
 	if e.TLS {
 		p("\tauto_https disable_redirects\n\tlocal_certs\n")
 	}

@@ -23,6 +23,7 @@ type Synapse struct {
 	PublicBaseURL string // where clients reach the edge
 	Endpoint      string // the edge's internal site
 	AppService    string // registration of an application service, in YAML; empty: none
+	HTTP2         bool   // speak HTTP/2 with the edge, which not every version knows
 	Unlimited     bool   // no rate limits of Synapse's own, and no presence: for tests
 
 	process *Process
@@ -93,6 +94,9 @@ func (s *Synapse) homeserverYAML() string {
 	fmt.Fprintf(&b, "log_config: %q\nmedia_store_path: %q\nsigning_key_path: %q\n", in("log.yaml"), in("media"), in("signing.key"))
 	b.WriteString("macaroon_secret_key: loopback\nreport_stats: false\ntrusted_key_servers: []\n")
 	fmt.Fprintf(&b, "matrix_authentication_service:\n  enabled: true\n  endpoint: %q\n  secret_path: %q\n", s.Endpoint, s.SecretFile())
+	if s.HTTP2 {
+		b.WriteString("  force_http2: true\n")
+	}
 	if s.AppService != "" {
 		fmt.Fprintf(&b, "app_service_config_files: [%q]\n", in("appservice.yaml"))
 	}
@@ -109,6 +113,13 @@ rc_joins_per_room: *none
 rc_room_creation: *none
 rc_invites: {per_room: *none, per_user: *none, per_issuer: *none}
 `
+
+// KnowsHTTP2 reports whether this version of Synapse can be told to speak HTTP/2 with the edge.
+func (s *Synapse) KnowsHTTP2(ctx context.Context) (bool, error) {
+	const look = "from synapse.config import mas; print('force_http2' in open(mas.__file__).read())"
+	out, err := exec.CommandContext(ctx, s.Python, "-c", look).Output()
+	return strings.TrimSpace(string(out)) == "True", err
+}
 
 // Start runs Synapse and returns when it answers. A stopped Synapse can be started again on the same state.
 func (s *Synapse) Start(ctx context.Context) error {
