@@ -180,7 +180,7 @@ func must(p params, err error) params {
 }
 
 func FuzzShown(f *testing.F) {
-	for _, s := range []string{"Mozilla/5.0 (X11) Firefox/1", "https://b\u00fccher.example/", "http://[::1]:1/", "com.example:/", "\u202e\x00"} {
+	for _, s := range []string{"Mozilla/5.0 (X11) Firefox/1", "https://b\u00fccher.example/", "http://[::1]:1/", "com.example:/", "\u202e\x00", "\xbc"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

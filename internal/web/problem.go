@@ -72,7 +72,7 @@ var verdicts = []struct {
 	{errStale, http.StatusForbidden, problemStale},
 	{errBadForm, http.StatusBadRequest, problemBadRequest},
 	{errTooLarge, http.StatusRequestEntityTooLarge, problemBadRequest},
-	{errReplay, http.StatusTooEarly, problemUnavailable},
+	{errReplay, http.StatusTooEarly, problemStale},
 	{errNoPage, http.StatusNotFound, problemNotFound},
 	{auth.ErrOtherBrowser, http.StatusBadRequest, problemOtherBrowser},
 	{auth.ErrExpired, http.StatusGone, problemExpired},
@@ -96,15 +96,17 @@ func (v *visit) fail(err error) {
 		zap.String("reference", p.Reference), zap.String("page", v.r.URL.Path), zap.String("problem", p.Kind),
 		zap.Stringer("remote_ip", v.from.Addr), zap.Error(err),
 	}
-	switch p.Kind {
-	case problemUnavailable:
+	switch {
+	case v.r.Context().Err() != nil: // Nobody is left to tell.
+		v.Log.Debug("a page was not waited for", fields...)
+	case p.Kind == problemUnavailable:
 		v.Log.Error("a page failed", fields...)
 		v.w.Header().Set("Retry-After", "2")
 		p.Again = v.here()
-	case problemTooManyRequests:
+	case p.Kind == problemTooManyRequests:
 		p.Minutes = v.retryAfter(err)
 		v.Log.Info("a page was refused", fields...)
-	case problemStale:
+	case p.Kind == problemStale:
 		p.Again = v.here()
 		v.Log.Info("a page was refused", fields...)
 	default:
