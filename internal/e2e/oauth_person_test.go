@@ -51,25 +51,29 @@ func (s *stack) newPerson(t *testing.T, u user) *person {
 // open follows a link.
 func (p *person) open(link string) page { return p.follow(http.MethodGet, link, nil) }
 
-// follow makes a request and goes on as long as redirects stay at our pages.
 func (p *person) follow(method, link string, form url.Values) page {
 	p.t.Helper()
+	got, err := p.tryFollow(method, link, form)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return got
+}
+
+// tryFollow makes a request and goes on as long as redirects stay at our pages.
+func (p *person) tryFollow(method, link string, form url.Values) (page, error) {
 	for range 10 {
 		got, err := p.request(method, link, form)
-		if err != nil {
-			p.t.Fatalf("%s %s: %v", method, link, err)
-		}
-		if got.location == "" {
-			return got
+		if err != nil || got.location == "" {
+			return got, err
 		}
 		next, err := got.url.Parse(got.location)
 		if err != nil || !strings.HasPrefix(next.String(), p.home+"/") {
-			return got
+			return got, nil
 		}
 		method, link, form = http.MethodGet, next.String(), nil
 	}
-	p.t.Fatalf("too many redirects, the last to %s", link)
-	return page{}
+	return page{}, fmt.Errorf("too many redirects, the last to %s", link)
 }
 
 func (p *person) request(method, link string, form url.Values) (page, error) {
@@ -126,7 +130,7 @@ func (g page) formWith(name, value string) (action string, hidden url.Values, er
 		if err != nil {
 			return "", nil, err
 		}
-		if target.Path == g.url.Path && attributes(form[1])["action"] == "" {
+		if attributes(form[1])["action"] == "" {
 			target = g.url
 		}
 		return target.String(), hidden, nil

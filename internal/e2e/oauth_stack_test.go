@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,21 +30,58 @@ const monitorSecret = "the monitor's own secret, long enough"
 const shortTokens = 60
 
 // newOAuthStack starts a stack for OAuth clients: over TLS with Caddy's own authority, as the cookies want it, without limits,
-// and with clients of the configuration. agentKey is the private key of one of them.
+// with clients of the configuration, and with a Synapse that has a rendezvous for QR codes. agentKey is the private key of one
+// of the clients.
 func newOAuthStack(t *testing.T) (s *stack, agentKey string) {
 	t.Helper()
+	turn.Lock()
+	t.Cleanup(turn.Unlock)
 	agentKey, public := newAgentKey(t)
-	s = newStack(t, func(s *stack) {
+	s, err := layout(strings.ToLower(strings.TrimPrefix(t.Name(), "Test")), func(s *stack) {
 		s.edge.TLS = true
-		s.edge.Options = strings.Join([]string{
-			"rate_limit login off", "rate_limit authorize off", "rate_limit device_code off", "rate_limit client_registration off",
-			fmt.Sprintf("tokens {\n\taccess_ttl %ds\n}", shortTokens),
-			fmt.Sprintf("client monitor {\n\tsecret %q\n\tgrant_types client_credentials\n\tintrospect\n}", monitorSecret),
-			fmt.Sprintf("client agent {\n\tjwks %q\n\tgrant_types client_credentials\n}", public),
-		}, "\n")
+		s.edge.Options = unlimited + fmt.Sprintf(`
+tokens {
+	access_ttl %ds
+}
+client monitor {
+	secret %q
+	grant_types client_credentials
+	introspect
+}
+client agent {
+	jwks %q
+	grant_types client_credentials
+}`, shortTokens, monitorSecret, public)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+	})
+	s.logs(t)
+	if err := errors.Join(s.offerRendezvous(), s.start()); err != nil {
+		t.Fatal(err)
+	}
 	s.HTTP = s.trusting(t)
 	return s, agentKey
+}
+
+const unlimited = `rate_limit login off
+rate_limit authorize off
+rate_limit device_code off
+rate_limit client_registration off`
+
+// offerRendezvous makes Synapse serve what devices meet at that sign in by QR code (MSC4108).
+func (s *stack) offerRendezvous() error {
+	f, err := os.OpenFile(filepath.Join(s.synapse.Dir, "homeserver.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("experimental_features: {msc4108_enabled: true}\n")
+	return errors.Join(err, f.Close())
 }
 
 // newAgentKey makes a key pair: the private JWK, and a file with the public set.

@@ -1,11 +1,12 @@
 // A strict standard client, oauth4webapi, which refuses what the specifications do not allow:
-// oauth4webapi.mjs ISSUER LOCALPART, with PASSWORD, and with MONITOR_SECRET and AGENT_KEY of two clients of the configuration.
+// oauth4webapi.mjs HOMESERVER USER_ID LOCALPART, with PASSWORD, and with MONITOR_SECRET and AGENT_KEY of two clients of the configuration.
 import assert from "node:assert/strict";
 import * as oauth from "oauth4webapi";
 import { step } from "./lib/run.mjs";
 import { Person } from "./lib/person.mjs";
 
-const [issuer, localpart] = process.argv.slice(2);
+const [base, , localpart] = process.argv.slice(2);
+const issuer = `${base}/`;
 const { PASSWORD, MONITOR_SECRET, AGENT_KEY } = process.env;
 const person = new Person(localpart, PASSWORD);
 const redirectUri = "https://site.example.com/callback?from=us";

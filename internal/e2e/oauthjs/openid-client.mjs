@@ -1,11 +1,12 @@
 // Another strict standard client, openid-client, as applications use it:
-// openid-client.mjs ISSUER LOCALPART, with PASSWORD, and with MONITOR_SECRET of a client of the configuration.
+// openid-client.mjs HOMESERVER USER_ID LOCALPART, with PASSWORD, and with MONITOR_SECRET of a client of the configuration.
 import assert from "node:assert/strict";
 import * as client from "openid-client";
 import { step } from "./lib/run.mjs";
 import { Person } from "./lib/person.mjs";
 
-const [issuer, localpart] = process.argv.slice(2);
+const [base, , localpart] = process.argv.slice(2);
+const issuer = `${base}/`;
 const { PASSWORD, MONITOR_SECRET } = process.env;
 const person = new Person(localpart, PASSWORD);
 const redirectUri = "https://site.example.com/callback";
