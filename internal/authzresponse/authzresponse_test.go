@@ -10,7 +10,7 @@ import (
 
 const issuer = "https://auth.example.org/"
 
-func TestLocation(t *testing.T) { // E13, AUZ-05, AUZ-07
+func TestE13_AUZ05_AUZ07_AUZ25_Location(t *testing.T) {
 	const iss = "iss=https%3A%2F%2Fauth.example.org%2F"
 	for _, c := range []struct {
 		name string

@@ -28,7 +28,7 @@ func TestAccountLists(t *testing.T) {
 	b.expect(http.StatusOK, "Your account")
 }
 
-func TestEndOne(t *testing.T) { // ACC-05
+func TestACC05_EndOne(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "mallory")
@@ -116,8 +116,8 @@ func (b *surfer) approved(c auth.Client) token.Secret {
 	return out.AccessToken
 }
 
-// TestActions: ACC-02, ACC-03, ACC-04, ACC-07.
-func TestActions(t *testing.T) {
+// TestACC02_ACC03_ACC04_ACC07_Actions: ACC-02, ACC-03, ACC-04, ACC-07.
+func TestACC02_ACC03_ACC04_ACC07_Actions(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustLogin(t, "alice", "PHONE")
@@ -153,7 +153,7 @@ func TestActions(t *testing.T) {
 	b.expect(http.StatusOK, "That session does not exist")
 }
 
-func TestCrossSigningReset(t *testing.T) { // ACC-08
+func TestACC08_CrossSigningReset(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")

@@ -190,7 +190,7 @@ func (b *surfer) harmless() {
 	}
 }
 
-func TestClickjackingHeaders(t *testing.T) { // AUZ-21, AUZ-19
+func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-func TestSignInConsentRedirect(t *testing.T) {
+func TestAUZ07_AUZ13_AUZ20_AUZ22_AUZ24_SignInConsentRedirect(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.surfer(t)
@@ -72,7 +72,7 @@ func TestSignInConsentRedirect(t *testing.T) {
 	}
 }
 
-func TestCancel(t *testing.T) { // AUZ-16
+func TestAUZ06_AUZ16_Cancel(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	c := s.client(t, store.Client{Name: "Element"})
@@ -109,7 +109,7 @@ func (s *site) signedInSurfer(t testing.TB, user mxid.Localpart) *surfer {
 	return b
 }
 
-func TestPromptNone(t *testing.T) {
+func TestAUZ10_AUZ12_PromptNone(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	alice, bob := s.MustAddUser(t, "alice"), s.MustAddUser(t, "bob")
 	c := s.client(t, store.Client{Name: "Wiki"})
@@ -182,7 +182,7 @@ func TestPromptNone(t *testing.T) {
 	b.header.Del("Early-Data")
 }
 
-func TestReauthentication(t *testing.T) { // AUZ-12
+func TestAUZ12_Reauthentication(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "bob")
@@ -235,7 +235,7 @@ func (b *surfer) link(text string) string {
 	return ""
 }
 
-func TestPromptSelectAndCreate(t *testing.T) { // AUZ-11
+func TestAUZ11_PromptSelectAndCreate(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	c := s.client(t, store.Client{Name: "Element"})
@@ -345,7 +345,7 @@ func TestFormPost(t *testing.T) {
 	}
 }
 
-func TestRedirectsLeaveAsRegistered(t *testing.T) { // E13
+func TestAUZ23_E13_RedirectsLeaveAsRegistered(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")

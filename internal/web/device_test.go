@@ -29,7 +29,7 @@ func (s *site) poll(t *testing.T, c auth.Client, code token.Secret) error {
 	return err
 }
 
-func TestDevice(t *testing.T) { // DEV, MSC4341
+func TestDEV10_DEV15_Device(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	c := s.client(t, store.Client{Name: "Element X"})
@@ -112,7 +112,7 @@ func TestDeviceLinkByAnAttacker(t *testing.T) {
 	b.expect(http.StatusForbidden, "out of date")
 }
 
-func TestUserCodeGuessing(t *testing.T) {
+func TestDEV07_UserCodeGuessing(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	c := s.client(t, store.Client{Name: "Element X"})
 	d, _ := s.deviceGrant(t, c)
