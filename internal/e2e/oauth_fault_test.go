@@ -21,13 +21,32 @@ import (
 // TestOAuthFaults takes Synapse and the edge away in the middle of sign-ins: what was begun goes on, and nobody is signed out.
 func TestOAuthFaults(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(s *stack) { s.edge.Options = unlimited })
-	u := s.newUser(t)
+	const server = "hs.test:8448"
+	s := newStack(t, func(s *stack) {
+		s.edge.Options = unlimited
+		s.edge.ServerName, s.synapse.ServerName = server, server
+	})
+	u := user{localpart: "fault", id: "@fault:" + server, password: "correct horse"}
+	s.command(t, u.password+"\n", "user", "add", u.localpart)
 	a, p := s.register(t, "https://app.example.com/callback"), s.newPerson(t, u)
 	phone, laptop, tablet := a.signIn(t, p, "PHONE00001"), a.signIn(t, p, "LAPTOP0001"), a.signIn(t, p, "TABLET0001")
 	for _, each := range []oauthSession{phone, laptop, tablet} {
 		each.alive(t)
 	}
+
+	t.Run("E30: the server name has a port", func(t *testing.T) {
+		full := u
+		full.localpart = u.id // What a person types.
+		a.signIn(t, s.newPerson(t, full), "FULLNAME01").alive(t)
+		r := call(t, s.Client, http.MethodPost, loginPath, full.loginBody("FULLNAME02", false))
+		want(t, r, http.StatusOK, "")
+		if r.Text("user_id") != u.id {
+			t.Errorf("got %q, want %q", r.Text("user_id"), u.id)
+		}
+		full.localpart = "@fault:hs.test" // Somebody else's server.
+		want(t, call(t, s.Client, http.MethodPost, loginPath, full.loginBody("", false)), http.StatusForbidden, "M_FORBIDDEN")
+		want(t, call(t, s.With(r.Text("access_token")), http.MethodPost, logoutPath, nil), http.StatusOK, "")
+	})
 
 	t.Run("E8, TOK-10: Synapse restarts between consent and token", func(t *testing.T) {
 		code := a.codeOf(t, p.authorize(a.authorizeURL("NEWDEVICE1", nil)))
@@ -49,8 +68,8 @@ func TestOAuthFaults(t *testing.T) {
 		session.alive(t)
 		phone.alive(t)
 		eventually(t, "the device revoked in the outage leaves Synapse", func() bool { return !phone.devices(t)["TABLET0001"] })
-		if got := phone.devices(t); len(got) != 3 {
-			t.Errorf("got devices %v, want three", got)
+		if got := phone.devices(t); len(got) != 4 {
+			t.Errorf("got devices %v, want four", got)
 		}
 	})
 
