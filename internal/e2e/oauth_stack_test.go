@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,14 +75,21 @@ rate_limit authorize off
 rate_limit device_code off
 rate_limit client_registration off`
 
-// offerRendezvous makes Synapse serve what devices meet at that sign in by QR code (MSC4108).
+// offerRendezvous makes Synapse serve what devices meet at that sign in by QR code (MSC4108), if it can beside delegated
+// authentication: older ones cannot.
 func (s *stack) offerRendezvous() error {
-	f, err := os.OpenFile(filepath.Join(s.synapse.Dir, "homeserver.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	file := filepath.Join(s.synapse.Dir, "homeserver.yaml")
+	without, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString("experimental_features: {msc4108_enabled: true}\n")
-	return errors.Join(err, f.Close())
+	if err := os.WriteFile(file, append(without, "experimental_features: {msc4108_enabled: true}\n"...), 0o600); err != nil {
+		return err
+	}
+	if exec.Command(s.synapse.Python, "-m", "synapse.config", "read", "server_name", "-c", file).Run() == nil {
+		return nil
+	}
+	return os.WriteFile(file, without, 0o600)
 }
 
 // newAgentKey makes a key pair: the private JWK, and a file with the public set.
@@ -126,7 +134,7 @@ func (s *stack) trusting(t *testing.T) *http.Client {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 32}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 32, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

@@ -64,14 +64,15 @@ await both("E13: a client on [::1]", async (page) => {
 await both("E13, AUZ-23: an app with a scheme of its own, which the browser does not know: the answer can be had again", async (page) => {
     const app = await Client.register(base, "com.example.app:/Callback?a=%2F");
     await toConsent(page, app.url());
-    const answerTo = async (button) => {
-        const answer = page.waitForResponse((r) => r.request().method() === "POST" && r.url() === page.url());
+    const answerTo = async (tab, button) => {
+        const answer = tab.waitForResponse((r) => r.request().method() === "POST" && r.url() === tab.url());
         await button.click();
         return (await answer).headers().location;
     };
-    const one = await answerTo(allow(page));
-    await page.reload(); // The person did not let the browser open the app, and tries again.
-    const two = await answerTo(page.getByRole("button", { name: /Go back to/ }));
+    const one = await answerTo(page, allow(page));
+    const tab = await page.context().newPage(); // The browser's question whether to open the app covers the first one.
+    await tab.goto(page.url());
+    const two = await answerTo(tab, tab.getByRole("button", { name: /Go back to/ }));
     assert.equal(one, two);
     assert.ok(one.startsWith("com.example.app:/Callback?a=%2F&code="), one);
     await redeems(app, new URLSearchParams(one.slice(one.indexOf("?") + 1)));
