@@ -93,6 +93,24 @@ await step("AUZ-22: the session that a new one takes the device of is named", as
     await look("denied");
 });
 
+await step("AUZ-22: long names fit", async () => {
+    const label = "a".repeat(63);
+    const uri = `https://${label}.${label}.${label}.example.com/`;
+    const long = await Client.register(base, `${uri}callback`, { client_name: "W".repeat(100), client_uri: uri, policy_uri: undefined });
+    await page.goto(long.url({ scope: matrixScope("D".repeat(200)) }));
+    await look("consent-long");
+});
+
+await step("AUZ-05: the page that posts the answer, when its script does not come", async () => {
+    await page.route("**/assets/continue.*", (route) => route.abort());
+    await page.goto(app.url({ response_mode: "form_post" }));
+    await press("Allow");
+    await look("form-post");
+    await press(/Continue to/);
+    await site.visit((v) => v.method === "POST");
+    await page.unroute("**/assets/continue.*");
+});
+
 await step("AUZ-12: prompt=login asks for the password again", async () => {
     await page.goto(app.url({ prompt: "login" }));
     assert.equal(await page.getByLabel("User name").count(), 0);
@@ -102,6 +120,9 @@ await step("AUZ-12: prompt=login asks for the password again", async () => {
 await step("AUZ-17: another browser gets a page, never a code", async () => {
     await page.goto(app.url());
     const stranger = await newBrowser(chromium);
+    await stranger.goto(page.url());
+    await look("no-cookie", stranger); // It knows nothing of us yet: whether it keeps cookies, nobody can tell.
+    await stranger.goto(`${base}/login`);
     await stranger.goto(page.url());
     await look("other-browser", stranger);
     await stranger.context().close();

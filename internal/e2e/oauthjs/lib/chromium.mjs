@@ -64,6 +64,8 @@ export class Inspector {
             });
             problems.push(...found.map((f) => `${name}, ${look.name}: ${f}`));
         }
+        await page.setViewportSize({ width: 320, height: 640 });
+        if (await page.evaluate(() => document.documentElement.scrollWidth > 320)) problems.push(`${name}: wider than 320 px`);
         await page.setViewportSize({ width, height });
         await page.emulateMedia({ colorScheme: null });
         problems.push(...page.complaints.splice(0).map((c) => `${name}: ${c}`));
