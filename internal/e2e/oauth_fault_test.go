@@ -3,11 +3,15 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,6 +136,38 @@ func TestOAuthFaults(t *testing.T) {
 		}
 		phone.rotate(t).alive(t)
 	})
+
+	t.Run("neither the log nor the disk holds tokens, codes or passwords", func(t *testing.T) {
+		code := a.codeOf(t, p.authorize(a.authorizeURL("NEWDEVICE5", nil)))
+		session := a.tokensOf(t, a.tokenForm(t, a.redeemForm(code)), u, "NEWDEVICE5")
+		session.alive(t)
+		secrets := []string{u.password, code, session.Token, session.refresh, phone.Token, phone.refresh, laptop.Token, laptop.refresh}
+		if err := s.edge.Stop(); err != nil { // Everything is written.
+			t.Fatal(err)
+		}
+		wantNowhere(t, s.edge.LogFile(), secrets)
+		wantNowhere(t, s.edge.DataDir(), secrets)
+	})
+}
+
+// wantNowhere asserts that no file below a path holds one of these texts.
+func wantNowhere(t *testing.T, root string, secrets []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for i, secret := range secrets {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("%s holds secret %d", name, i)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // wantTrouble asserts what clients take for a passing trouble: 503, when to come back, and nothing to read.
