@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -476,6 +477,31 @@ func TestARedemptionWaitsForSynapse(t *testing.T) {
 			}
 			mustJudge(t, k, "the session", out.AccessToken, auth.Active)
 		})
+	}
+}
+
+// A client that goes away while Synapse is asked has consumed nothing, and says nothing of Synapse.
+func TestARedemptionWhoseClientGoesAway(t *testing.T) {
+	t.Parallel()
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	code := p.code(staticID, onDevice(phone))
+	k.Synapse.FailOp("upsert_device", authtest.Slow)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() {
+		_, err := k.Redeem(ctx, code)
+		result <- err
+	}()
+	waitFor(t, "the call", func() bool { return slices.Contains(ops(k), "upsert_device") })
+	cancel()
+	mustBe(t, "gone away", <-result, auth.ErrUnavailable)
+	if got := k.Events("synapse_unreachable"); len(got) != 0 {
+		t.Errorf("audit: got %+v", got)
+	}
+	k.Synapse.Heal()
+	if _, err := k.Redeem(t.Context(), code); err != nil {
+		t.Errorf("again: got %v", err)
 	}
 }
 

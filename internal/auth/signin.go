@@ -170,7 +170,9 @@ func (s *Service) announceDevice(ctx context.Context, st *start) error {
 	if !unreachable(trouble) {
 		return fmt.Errorf("%w: %w", ErrHomeserver, trouble)
 	}
-	s.unreachable(set, trouble)
+	if !errors.Is(ctx.Err(), context.Canceled) { // the caller went away: that says nothing of synapse
+		s.unreachable(set, trouble)
+	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, trouble)
 }
 
