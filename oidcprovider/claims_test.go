@@ -33,7 +33,7 @@ func (e *edge) verify(t *testing.T, idToken, alg string) map[string]any {
 	if err := json.Unmarshal(e.get(t, "/oauth2/keys.json").Body.Bytes(), &set); err != nil {
 		t.Fatal(err)
 	}
-	jws, err := jose.ParseSigned(idToken, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+	jws, err := jose.ParseSignedCompact(idToken, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 	if err != nil {
 		t.Fatalf("%q: %v", idToken, err)
 	}

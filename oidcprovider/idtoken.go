@@ -57,7 +57,7 @@ func (s *server) idToken(c *auth.Client, keys *auth.Keys, r *auth.Redeemed) (str
 // subjectOfHint is whom an id_token_hint is about: ours by its signature, retired keys included; its age does not matter
 // (OIDC Core §3.1.2.1). Anything else is about nobody.
 func (o *OAuth) subjectOfHint(keys *auth.Keys, hint string) ulid.ULID {
-	jws, err := jose.ParseSigned(hint, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	jws, err := jose.ParseSignedCompact(hint, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil || len(jws.Signatures) != 1 {
 		return ulid.ULID{}
 	}

@@ -104,12 +104,12 @@ func (st *liveState) find(h token.Hash) *store.AccessToken {
 	return nil
 }
 
-// Done is closed when the session has ended or its user has been locked; judge again to learn which. Nil: never.
-func (a Admission) Done() <-chan struct{} {
+// Over is done when the session has ended or its user has been locked; judge again to learn which. Nil: never.
+func (a Admission) Over() context.Context {
 	if a.live == nil {
 		return nil
 	}
-	return a.live.doneChan()
+	return a.live.overContext()
 }
 
 // Release lets the live session go. It is called once.
@@ -266,10 +266,7 @@ func (l *liveSession) note(st *liveState, h token.Hash, now time.Time, from From
 	if t := st.find(h); t == nil || t.Generation != st.unused {
 		return
 	}
-	if _, known := l.firstUse[st.unused]; !known {
-		if l.firstUse == nil {
-			l.firstUse = make(map[uint64]time.Time, 1)
-		}
-		l.firstUse[st.unused] = now
+	if _, known := l.firstUse.of(st.unused); !known {
+		l.firstUse = append(l.firstUse, firstUse{st.unused, now})
 	}
 }

@@ -257,7 +257,7 @@ func (s *Service) tokens(sess *store.Session, user *store.User, access token.Tok
 }
 
 // firstUses returns what the live session of a handle knows of first uses, if it is in memory.
-func (ls *liveSessions) firstUses(h token.Handle) map[uint64]time.Time {
+func (ls *liveSessions) firstUses(h token.Handle) firstUses {
 	l := ls.peek(h)
 	if l == nil {
 		return nil
@@ -265,14 +265,7 @@ func (ls *liveSessions) firstUses(h token.Handle) map[uint64]time.Time {
 	defer l.unpin()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.firstUse) == 0 {
-		return nil
-	}
-	out := make(map[uint64]time.Time, len(l.firstUse))
-	for g, at := range l.firstUse {
-		out[g] = at
-	}
-	return out
+	return slices.Clone(l.firstUse)
 }
 
 // noteRefresh remembers a refresh as activity, if the session is in memory.

@@ -31,7 +31,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("reading jobs: %w", err)
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.every(ctx, flushEvery, s.flush) })
+	wg.Go(func() { s.flushes(ctx) })
 	wg.Go(func() { s.after(ctx, firstSweep, s.sweep); s.every(ctx, sweepEvery, s.sweep) })
 	wg.Go(func() { s.every(ctx, sweepEvery, s.sweepOAuth) })
 	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
@@ -43,6 +43,19 @@ func (s *Service) Run(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalFlush)
 	defer cancel()
 	return s.flush(last)
+}
+
+// flushes writes activity in batches: from time to time, and when there is no more room for what is unsaved.
+func (s *Service) flushes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(flushEvery):
+		case <-s.live.full:
+		}
+		s.attempt(ctx, s.flush)
+	}
 }
 
 // after runs a chore once.
