@@ -1,5 +1,5 @@
 # The whole vocabulary of this repository. Every target works in a fresh clone on a machine with Go, Python and Node.js, uses
-# the network only for package registries, and writes only below .cache, bin and internal/e2e/js/node_modules.
+# the network only for package registries, and writes only below .cache, bin and internal/e2e/*/node_modules.
 #
 #   make demo     the edge in front of a real Synapse on this machine, proved and ready to be used (ONCE=1: only proved)
 #   make test     everything that has to hold: lint, unit and end-to-end tests; nothing is skipped
@@ -21,11 +21,13 @@ export CGO_ENABLED := 0
 export E2E_SYNAPSE := $(CURDIR)/.cache/synapse-$(SYNAPSE)/bin/python
 export E2E_NIO     := $(CURDIR)/.cache/nio/bin/python
 export E2E_JS      := $(CURDIR)/internal/e2e/js
+export E2E_OAUTHJS := $(CURDIR)/internal/e2e/oauthjs
 export E2E_CADDY   := $(CURDIR)/bin/caddy
 export E2E_RACE    := $(CURDIR)/bin/caddy-race
 export E2E_XCADDY  := $(CURDIR)/.cache/bin/xcaddy
+export E2E_CHROMIUM ?= /usr/bin/chromium
 
-SOURCES := caddymodule cmd internal oidcprovider store tools imports.go
+SOURCES := caddymodule cmd internal oidcprovider store tools imports.go structure_test.go conformance_test.go
 
 .PHONY: demo test build unit e2e lint fuzz bench golden tools race synapse clients need-go need-test
 
@@ -50,7 +52,7 @@ unit: tools
 
 e2e: need-test synapse clients build race
 	@echo "== end-to-end tests with Synapse $(SYNAPSE)"
-	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -parallel=12 -timeout=15m -run='$(RUN)' ./internal/e2e/...
+	@.cache/bin/gotest -each -tags=$(TAGS),e2e -count=1 -parallel=12 -timeout=20m -run='$(RUN)' ./internal/e2e/...
 
 lint: tools
 	@echo "== gofmt, go vet, staticcheck"
@@ -87,11 +89,11 @@ synapse:
 clients: synapse
 	@tools/need.sh node
 	@tools/venv.sh .cache/nio matrix-nio==0.26.0
-	@cd internal/e2e/js && if ! cmp -s package-lock.json node_modules/.pins; then \
-		echo "installing matrix-js-sdk from npm" && npm ci --loglevel=error && cp package-lock.json node_modules/.pins; fi
+	@for dir in internal/e2e/js internal/e2e/oauthjs; do (cd $$dir && if ! cmp -s package-lock.json node_modules/.pins; then \
+		echo "installing $$dir from npm" && npm ci --loglevel=error && cp package-lock.json node_modules/.pins; fi) || exit 1; done
 
 need-go:
 	@tools/need.sh go
 
 need-test:
-	@tools/need.sh go python node cc
+	@tools/need.sh go python node cc chromium

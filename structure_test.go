@@ -26,18 +26,21 @@ const (
 
 // imports says which packages of ours each package may import. Imports only go down.
 var imports = map[string][]string{
-	"internal/mxid":       nil,
-	"internal/matrixerr":  nil,
-	"internal/route":      {"internal/mxid"},
-	"internal/password":   nil,
-	"internal/token":      nil,
-	"store":               {"internal/mxid", "internal/token"},
-	"internal/auth":       {"store", "internal/mxid", "internal/token", "internal/password"},
-	"internal/homeserver": {"internal/mxid", "internal/token"},
-	"internal/compat":     {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
-	"internal/gate":       {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
-	"internal/doctor":     {"internal/homeserver", "internal/mxid", "internal/token"},
-	"oidcprovider":        {"internal/auth", "internal/mxid", "internal/route", "internal/token"},
+	"internal/mxid":          nil,
+	"internal/matrixerr":     nil,
+	"internal/route":         {"internal/mxid"},
+	"internal/password":      nil,
+	"internal/token":         nil,
+	"store":                  {"internal/mxid", "internal/token"},
+	"internal/auth":          {"store", "internal/mxid", "internal/token", "internal/password"},
+	"internal/homeserver":    {"internal/mxid", "internal/token"},
+	"internal/compat":        {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
+	"internal/gate":          {"internal/auth", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token"},
+	"internal/authzresponse": nil,
+	"internal/browser":       {"internal/auth", "internal/token"},
+	"internal/web":           {"internal/auth", "internal/authzresponse", "internal/browser", "internal/mxid", "internal/route", "internal/token", "store"},
+	"internal/doctor":        {"internal/homeserver", "internal/mxid", "internal/token"},
+	"oidcprovider":           {"internal/auth", "internal/authzresponse", "internal/browser", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token", "store"},
 }
 
 // alone says which package alone may import a library directly.

@@ -27,7 +27,8 @@ func init() { caddy.RegisterModule(adminAPI{}) }
 // adminBase is where the API is on Caddy's admin endpoint.
 const adminBase = "/matrix_auth"
 
-// adminAPI is the API of the command line, on Caddy's admin endpoint: users, sessions, tokens, status, doctor. Who reaches
+// adminAPI is the API of the command line, on Caddy's admin endpoint: users, sessions, tokens, signing keys, status,
+// doctor. Who reaches
 // that endpoint controls Caddy; its host and origin checks apply, and every write is in the audit log.
 //
 // It holds nothing: Caddy keeps a router of a configuration that failed to load, so the app is looked up for each request.
@@ -57,6 +58,8 @@ var adminRoutes = map[string]map[string]adminFunc{
 	"/sessions/end":                 {"POST": audited("end_sessions", endSessions)},
 	"/sessions/{id}/end":            {"POST": audited("end_session", endSession)},
 	"/tokens":                       {"POST": audited("issue_token", issueToken)},
+	"/keys":                         {"GET": listKeys},
+	"/keys/rotate":                  {"POST": audited("rotate_keys", rotateKeys)},
 }
 
 // Routes implements caddy.AdminRouter.

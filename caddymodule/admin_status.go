@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/doctor"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
 
 func serveStatus(c *adminCall) error {
@@ -48,6 +49,7 @@ func serveStatus(c *adminCall) error {
 // serveDoctor makes the doctor's checks. A POST brings what homeserver.yaml says.
 func serveDoctor(c *adminCall) error {
 	conf := c.app.doctorConfig(c.engine)
+	conf.Keys = signingKeyIDs(c.service().Keys(c.Context()))
 	if c.Method == http.MethodPost {
 		conf.Delegation = new(doctor.Delegation)
 		if err := c.readBody(conf.Delegation); err != nil {
@@ -82,6 +84,9 @@ func (a *App) doctorConfig(e *engine) doctor.Config {
 		OldestJob:  status.OldestJob,
 		Reread:     a.rereadSecret,
 		Now:        time.Now,
+	}
+	if a.mounted.has(route.Human) {
+		conf.SignInPage = a.signInPage
 	}
 	for _, g := range groups {
 		if !a.mounted.has(g) {

@@ -113,6 +113,27 @@ type tokenJSON struct {
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 }
 
+// keyJSON is a signing key. Its state is signing, published (id tokens signed with it are still good) or retired (it only
+// recognises whose browser sent an old id token).
+type keyJSON struct {
+	ID        string    `json:"id"`
+	Algorithm string    `json:"algorithm"`
+	State     string    `json:"state"`
+	CreatedAt time.Time `json:"created_at"`
+	RetiredAt time.Time `json:"retired_at,omitzero"`
+}
+
+func newKeyJSON(k *auth.KeyInfo) any {
+	state := "retired"
+	switch {
+	case k.RetiredAt.IsZero():
+		state = "signing"
+	case k.Published:
+		state = "published"
+	}
+	return keyJSON{ID: k.ID, Algorithm: k.Algorithm, State: state, CreatedAt: seconds(k.CreatedAt), RetiredAt: seconds(k.RetiredAt)}
+}
+
 type statusJSON struct {
 	Version          string `json:"version"`
 	ServerName       string `json:"server_name"`

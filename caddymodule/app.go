@@ -64,6 +64,20 @@ type App struct {
 	// Whom users of the homeserver can turn to.
 	Support *Support `json:"support,omitempty"`
 
+	// OAuth clients that the operator vouches for. They win over self-registered ones. Default: none, clients register
+	// themselves.
+	Clients []Client `json:"clients,omitempty"`
+
+	// The users who may obtain `urn:synapse:admin:*` and `urn:mas:admin`, by localpart or full user ID, besides those with
+	// the right given by `user set-admin`. Default: none.
+	Admins []string `json:"admins,omitempty"`
+
+	// The ID of the client that may obtain `urn:mas:admin` for itself, by client credentials. Default: none.
+	AdminClient string `json:"admin_client,omitempty"`
+
+	// How our pages look.
+	Branding *Branding `json:"branding,omitempty"`
+
 	ctx        caddy.Context
 	log        *zap.Logger
 	audit      *zap.Logger

@@ -46,6 +46,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			timeout     <duration>
 //		}
 //		tokens {
+//			access_ttl    <duration>
 //			compat_ttl    <duration>
 //			refresh_grace <duration>
 //			refresh_idle  <duration>
@@ -55,7 +56,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			pepper      <pepper>
 //			concurrency <number>
 //		}
-//		rate_limit login <burst> <window>|off
+//		rate_limit login|authorize|device_code|client_registration <burst> <window>|off
+//		client <id> { ... }
+//		admins <user>...
+//		admin_client <id>
+//		branding { ... }
 //		support {
 //			contact <role> matrix|email <address>
 //			page    <url>
@@ -79,6 +84,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if a.Synapse == nil {
 		return d.Err("matrix_auth: synapse is missing")
+	}
+	if err := a.checkAdminClient(); err != nil {
+		return d.Errf("matrix_auth: admin_client: %v", err)
 	}
 	return nil
 }
@@ -107,6 +115,12 @@ var appOptions = map[string]option[App]{
 		return optionBlock(d, "password", passwordOptions, a.Password)
 	},
 	"rate_limit": unmarshalRateLimit,
+	"client":     unmarshalClient,
+	"admins":     unmarshalAdmins,
+	"admin_client": func(d *caddyfile.Dispenser, a *App) error {
+		return argument(d, &a.AdminClient, checkClientID)
+	},
+	"branding": unmarshalBranding,
 	"support": func(d *caddyfile.Dispenser, a *App) error {
 		a.Support = new(Support)
 		return optionBlock(d, "support", supportOptions, a.Support)
@@ -152,6 +166,7 @@ var synapseOptions = map[string]option[Synapse]{
 }
 
 var tokensOptions = map[string]option[Tokens]{
+	"access_ttl":    func(d *caddyfile.Dispenser, t *Tokens) error { return duration(d, &t.AccessTTL, minTokenTTL) },
 	"compat_ttl":    func(d *caddyfile.Dispenser, t *Tokens) error { return duration(d, &t.CompatTTL, minTokenTTL) },
 	"refresh_grace": func(d *caddyfile.Dispenser, t *Tokens) error { return duration(d, &t.RefreshGrace, time.Nanosecond) },
 	"refresh_idle":  func(d *caddyfile.Dispenser, t *Tokens) error { return duration(d, &t.RefreshIdle, 0) },
@@ -178,37 +193,6 @@ var passwordOptions = map[string]option[Password]{
 		}
 		return number(s, &p.Concurrency)
 	},
-}
-
-func unmarshalRateLimit(d *caddyfile.Dispenser, a *App) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 || len(args) > 3 {
-		return errors.New("takes what is limited, and then a burst and a window, or off")
-	}
-	if args[0] != "login" {
-		return fmt.Errorf("unknown limit %q", args[0])
-	}
-	if a.RateLimits == nil {
-		a.RateLimits = new(RateLimits)
-	}
-	if a.RateLimits.Login != nil {
-		return errors.New("login is given twice")
-	}
-	a.RateLimits.Login = new(RateLimit)
-	if len(args) == 2 {
-		if args[1] != "off" {
-			return errors.New("login: takes a burst and a window, or off")
-		}
-		a.RateLimits.Login.Off = true
-		return noBlock(d)
-	}
-	if err := number(args[1], &a.RateLimits.Login.Burst); err != nil {
-		return fmt.Errorf("login: burst: %w", err)
-	}
-	if err := parseDuration(args[2], &a.RateLimits.Login.Window, time.Nanosecond); err != nil {
-		return fmt.Errorf("login: window: %w", err)
-	}
-	return noBlock(d)
 }
 
 var supportOptions = map[string]option[Support]{
@@ -243,7 +227,7 @@ func unmarshalContact(d *caddyfile.Dispenser, s *Support) error {
 }
 
 // repeatable are the options that may stand in a block more than once.
-var repeatable = []string{"rate_limit", "contact"}
+var repeatable = []string{"rate_limit", "contact", "client", "redirect_uri"}
 
 // optionBlock is block for an option that takes no arguments.
 func optionBlock[T any](d *caddyfile.Dispenser, name string, options map[string]option[T], t *T) error {

@@ -44,7 +44,7 @@ func parseMatrixAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //		max_body_size <size>
 //	}
 //
-// The groups are discovery, compat and internal. Without any, all but internal are served. allow_public lets the group
+// The groups are discovery, oauth, human, assets, compat and internal. Without any, all but internal are served. allow_public lets the group
 // internal listen on an address that is not loopback. Larger bodies than max_body_size are not passed on.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name

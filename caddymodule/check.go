@@ -112,6 +112,9 @@ func parsePrefixes(list []string) ([]netip.Prefix, error) {
 }
 
 func (t *Tokens) check() error {
+	if t.AccessTTL != 0 && time.Duration(t.AccessTTL) < minTokenTTL {
+		return fmt.Errorf("access_ttl: %w", errShortTTL)
+	}
 	if t.CompatTTL != 0 && time.Duration(t.CompatTTL) < minTokenTTL {
 		return fmt.Errorf("compat_ttl: %w", errShortTTL)
 	}

@@ -16,8 +16,8 @@ func init() {
 		Usage: "<command>",
 		Short: "Manages the users and sessions of a Matrix homeserver",
 		Long: `
-Manages what the app matrix_auth of a running Caddy keeps: users, sessions and
-tokens, and tells how it is.
+Manages what the app matrix_auth of a running Caddy keeps: users, sessions,
+tokens and signing keys, and tells how it is.
 
 The commands talk to Caddy's admin endpoint, at its default address or the
 one given by --address, or the one in the configuration given by --config.
@@ -41,7 +41,8 @@ func addCommands(root *cobra.Command) {
 	flags.Bool("json", false, "Print JSON instead of text")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return finish(cmd, usageError(err.Error())) })
 	group(root)
-	root.AddCommand(statusCommand(), doctorCommand(), userCommand(), sessionCommand(), tokenCommand(), verifyCommand())
+	root.AddCommand(statusCommand(), doctorCommand(), userCommand(), sessionCommand(), tokenCommand(), keyCommand(),
+		verifyCommand())
 }
 
 // group makes a command that only has commands below it. Cobra would take a misspelt one for a wish for help.

@@ -25,12 +25,13 @@ func runSessionList(ctx context.Context, in *invocation) error {
 	if len(in.args) > 0 {
 		path += "?" + url.Values{"localpart": in.args}.Encode()
 	}
-	heading := []string{"ID", "KIND", "USER ID", "DEVICE", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT"}
+	heading := []string{"ID", "KIND", "USER ID", "DEVICE", "CLIENT", "CREATED", "LAST ACTIVE", "ADDRESS", "USER AGENT"}
 	return in.askTable(ctx, path, heading, func(line []byte) ([]string, error) {
 		var s sessionJSON
 		err := decodeLine(line, &s)
 		return []string{
-			s.ID, s.Kind, s.UserID, s.DeviceID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP, s.UserAgent,
+			s.ID, s.Kind, s.UserID, s.DeviceID, s.ClientID, instant(s.CreatedAt), instant(s.LastActiveAt), s.LastActiveIP,
+			s.UserAgent,
 		}, err
 	})
 }

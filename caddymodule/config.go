@@ -19,6 +19,9 @@ type Synapse struct {
 
 // Tokens says how long tokens are good for.
 type Tokens struct {
+	// The life of an access token of an OAuth session, at least one minute. Default: 5m.
+	AccessTTL caddy.Duration `json:"access_ttl,omitempty"`
+
 	// The life of an access token of a legacy session that can refresh, at least one minute. Legacy sessions that cannot
 	// refresh have tokens without an end. Default: 5m.
 	CompatTTL caddy.Duration `json:"compat_ttl,omitempty"`
@@ -45,10 +48,10 @@ type Password struct {
 
 // RateLimit is a number of attempts within a window.
 type RateLimit struct {
-	// How many attempts may be made at once. Default: 10.
+	// How many attempts may be made at once. Default: that of the limit.
 	Burst int `json:"burst,omitempty"`
 
-	// The window within which that number is allowed again. Default: 1m.
+	// The window within which that number is allowed again. Default: that of the limit.
 	Window caddy.Duration `json:"window,omitempty"`
 
 	// Whether there is no limit at all. Default: false.
@@ -60,6 +63,16 @@ type RateLimits struct {
 	// Failed passwords per account and client address; six times as many per address, and ten times as many per hour and
 	// account over all addresses. Default: 10 in 1m.
 	Login *RateLimit `json:"login,omitempty"`
+
+	// Authorization requests per client address, each of which is kept for ten minutes. Default: 30 in 1m.
+	Authorize *RateLimit `json:"authorize,omitempty"`
+
+	// Device authorization requests per client address (RFC 8628 §3.1). Default: 20 in 1m.
+	DeviceCode *RateLimit `json:"device_code,omitempty"`
+
+	// Registrations of OAuth clients per client address (RFC 7591 §3). Clients register anew at each sign-in. Default: 20
+	// in 1m.
+	ClientRegistration *RateLimit `json:"client_registration,omitempty"`
 }
 
 // Support is what `/.well-known/matrix/support` tells (Matrix CS §getwell-knownmatrixsupport).

@@ -43,6 +43,7 @@ type engine struct {
 	leases  leases
 	stop    context.CancelFunc // ends the service's work
 	stopped chan struct{}      // closed when it has ended
+	unlog   func()             // takes the log away from zitadel/oidc
 
 	mu    sync.Mutex // guards owner and every App.gone; what the owner says is applied while it is held
 	owner *App       // whose settings are in force
@@ -97,6 +98,7 @@ func openEngine(ctx context.Context, dir string, a *App) (*engine, error) {
 		return nil, errors.Join(err, e.hasher.Close(), db.Close())
 	}
 	opened.add(e)
+	e.unlog = setLibraryLog(e.log.logger("oidc"))
 	return e, nil
 }
 
@@ -195,6 +197,7 @@ func (e *engine) setOwner(a *App) {
 // Destruct closes the engine: requests that use it finish first, within reason, then what is in memory is written.
 func (e *engine) Destruct() error {
 	opened.remove(e)
+	defer e.unlog()
 	log := e.log.logger("")
 	if !waitFor(e.leases.close(), drainPatience) {
 		log.Warn("closing the database under requests that do not end", zap.Duration("waited", drainPatience))

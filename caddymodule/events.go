@@ -12,11 +12,17 @@ import (
 func (a *App) authSettings() auth.Settings {
 	return auth.Settings{
 		Homeserver:      a.homeserver,
+		AccessTTL:       a.conf.accessTTL,
 		CompatTTL:       a.conf.compatTTL,
 		RefreshGrace:    a.conf.refreshGrace,
 		RefreshIdle:     a.conf.refreshIdle,
 		PasswordEnabled: a.conf.passwordEnabled,
-		LoginLimit:      a.conf.loginLimit,
+		Clients:         a.conf.clients,
+		Admins:          a.conf.admins,
+		LoginLimit:      a.conf.limits.login,
+		AuthorizeLimit:  a.conf.limits.authorize,
+		DeviceCodeLimit: a.conf.limits.deviceCode,
+		RegisterLimit:   a.conf.limits.clientRegistration,
 		Log:             a.log,
 		Emit:            a.emit,
 	}
@@ -87,6 +93,7 @@ func eachMember(e *auth.Event, fn func(key, value string)) {
 	}
 	for _, m := range [...]struct{ key, value string }{
 		{"method", e.Method},
+		{"grant", e.Grant},
 		{"reason", e.Reason},
 		{"user_id", string(e.UserID)},
 		{"device_id", string(e.DeviceID)},

@@ -22,8 +22,8 @@ func init() { caddy.RegisterModule(new(Handler)) }
 
 // groups are those that exist, and publicGroups those served when none is named.
 var (
-	groups       = []route.Group{route.Discovery, route.Compat, route.Internal}
-	publicGroups = []route.Group{route.Discovery, route.Compat}
+	groups       = []route.Group{route.Discovery, route.OAuth, route.Human, route.Assets, route.Compat, route.Internal}
+	publicGroups = []route.Group{route.Discovery, route.OAuth, route.Human, route.Assets, route.Compat}
 )
 
 // Handler serves the endpoints of the app `matrix_auth` on a site, and judges requests to the homeserver by their access token
@@ -41,10 +41,11 @@ var (
 //
 // and for all requests that it answers `{http.matrix_auth.endpoint}`, the name of the endpoint.
 type Handler struct {
-	// The groups of endpoints to serve. `discovery`: the documents under `/.well-known/matrix/`, and what tells clients how
-	// to log in. `compat`: login, logout and refresh of the Matrix client API. `internal`: what Synapse asks (introspection,
-	// metadata) and `/health`; its site must listen on loopback addresses only, and answers nothing else if it is the only
-	// group. Default: discovery and compat.
+	// The groups of endpoints to serve. `discovery`: the documents under `/.well-known/`, and what tells clients how to log
+	// in. `oauth`: what OAuth clients talk to, `/authorize` and `/oauth2/`. `human`: the pages, `/login`, `/account/` and
+	// others, and `/`; they answer only on the issuer's host. `assets`: what the pages load. `compat`: login, logout and
+	// refresh of the Matrix client API. `internal`: what Synapse asks (introspection, metadata) and `/health`; its site must
+	// listen on loopback addresses only, and answers nothing else if it is the only group. Default: all but internal.
 	Endpoints []string `json:"endpoints,omitempty"`
 
 	// Lets the group `internal` listen on addresses that are not loopback, as containers need it. Whoever can connect can

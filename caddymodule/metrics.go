@@ -45,6 +45,11 @@ var (
 		Help: "Calls to Synapse, by operation and status code, or timeout or error.",
 	}, []string{"op", "code"})
 
+	keyRotationsTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "caddy_matrix_auth_key_rotations_total",
+		Help: "Rotations of the signing keys.",
+	})
+
 	jobsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_matrix_auth_jobs_total",
 		Help: "Jobs run, by job and result.",
@@ -56,7 +61,8 @@ var (
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		requestsTotal, requestSeconds, loginsTotal, tokensIssuedTotal, introspectionsTotal, synapseRequestsTotal, jobsTotal, opened,
+		requestsTotal, requestSeconds, loginsTotal, tokensIssuedTotal, introspectionsTotal, synapseRequestsTotal, keyRotationsTotal,
+		jobsTotal, opened,
 	} {
 		err := registry.Register(c)
 		if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !ok {
@@ -77,9 +83,12 @@ func countEvent(e *auth.Event) {
 	switch e.Name {
 	case "login_succeeded":
 		loginsTotal.WithLabelValues(e.Method, "success").Inc()
-		tokensIssuedTotal.WithLabelValues(e.Method).Inc()
 	case "login_failed":
 		loginsTotal.WithLabelValues(e.Method, "failure").Inc()
+	case "session_started":
+		tokensIssuedTotal.WithLabelValues(e.Grant).Inc()
+	case "key_rotated":
+		keyRotationsTotal.Inc()
 	case "reconciled":
 		jobsTotal.WithLabelValues("reconcile", e.Reason).Inc()
 	case "token_refreshed":

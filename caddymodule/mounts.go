@@ -41,7 +41,10 @@ func (m *mounts) has(g route.Group) bool {
 // unmounted says what does not work while no site serves a group.
 var unmounted = map[route.Group]string{
 	route.Discovery: "no site serves the group discovery: clients do not find the homeserver by themselves",
-	route.Compat:    "no site serves the group compat: nobody can log in",
+	route.OAuth:     "no site serves the group oauth: clients with OAuth cannot sign in",
+	route.Human:     "no site serves the group human: there are no pages to sign in at",
+	route.Assets:    "no site serves the group assets: the pages have no style",
+	route.Compat:    "no site serves the group compat: nobody can log in with a client that does not know OAuth",
 	route.Internal:  "no site serves the group internal: Synapse cannot ask whether a token is good, and refuses every one",
 }
 
@@ -52,6 +55,7 @@ func (a *App) warnAboutConfig() {
 			a.log.Warn(unmounted[g], zap.String("group", string(g)))
 		}
 	}
+	a.warnAboutIssuer()
 	for _, option := range a.conf.literalSecrets {
 		a.log.Warn("a secret stands in the configuration itself, where the admin endpoint and the autosaved copy show it;"+
 			" use a placeholder such as {file./path} or {env.NAME}", zap.String("option", option))

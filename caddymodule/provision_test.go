@@ -1,16 +1,22 @@
 package caddymodule
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
 // validate does what `caddy validate` does.
@@ -113,6 +119,13 @@ func TestProvisionJSON(t *testing.T) {
 	none := func(map[string]any) {}
 	set := func(key string, value any) func(map[string]any) { return func(a map[string]any) { a[key] = value } }
 
+	clients := func(list ...map[string]any) []map[string]any { return list }
+	with := func(c map[string]any, key string, value any) map[string]any {
+		c = maps.Clone(c)
+		c[key] = value
+		return c
+	}
+	signer := map[string]any{"id": "signer", "jwks": publicJWKS, "redirect_uris": []string{"https://signer.example.org/"}}
 	for _, tc := range []struct {
 		name string
 		apps map[string]any
@@ -120,7 +133,7 @@ func TestProvisionJSON(t *testing.T) {
 	}{
 		{"good", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{})}, ""},
 		{"no app", map[string]any{"http": site(map[string]any{})}, "the handler needs the app matrix_auth"},
-		{"unknown group", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"endpoints": []string{"human"}})}, `unknown group of endpoints "human"`},
+		{"unknown group", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"endpoints": []string{"adminapi"}})}, `unknown group of endpoints "adminapi"`},
 		{"unknown field", map[string]any{"matrix_auth": app(set("registration", "open"))}, "registration"},
 		{"admin_api", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"admin_api": []string{"office"}})}, "admin_api: "},
 		{"max_body_size", map[string]any{"matrix_auth": app(none), "http": site(map[string]any{"max_body_size": -1})}, "max_body_size: "},
@@ -138,6 +151,20 @@ func TestProvisionJSON(t *testing.T) {
 		{"refresh_idle", map[string]any{"matrix_auth": app(set("tokens", map[string]any{"refresh_idle": -1}))}, "tokens: refresh_idle: "},
 		{"concurrency", map[string]any{"matrix_auth": app(set("password", map[string]any{"concurrency": -1}))}, "password: concurrency: "},
 		{"rate limit", map[string]any{"matrix_auth": app(set("rate_limits", map[string]any{"login": map[string]any{"burst": -1}}))}, "rate_limits: login: "},
+		{"access_ttl", map[string]any{"matrix_auth": app(set("tokens", map[string]any{"access_ttl": "59s"}))}, "tokens: access_ttl: "},
+		{"rate limit of codes", map[string]any{"matrix_auth": app(set("rate_limits", map[string]any{"device_code": map[string]any{"window": -1}}))}, "rate_limits: device_code: "},
+		{"client", map[string]any{"matrix_auth": app(set("clients", clients(map[string]any{"id": "a", "redirect_uris": []string{"https://a.example.org/"}})))}, ""},
+		{"client without ID", map[string]any{"matrix_auth": app(set("clients", clients(map[string]any{})))}, "client : an ID has"},
+		{"client twice", map[string]any{"matrix_auth": app(set("clients", clients(signer, signer)))}, "client signer: is given twice"},
+		{"client with keys in place", map[string]any{"matrix_auth": app(set("clients", clients(signer)))}, ""},
+		{"client with a private key", map[string]any{"matrix_auth": app(set("clients", clients(with(signer, "jwks", privateJWKS))))}, "client signer: jwks: must be"},
+		{"client without redirect", map[string]any{"matrix_auth": app(set("clients", clients(map[string]any{"id": "a"})))}, "client a: redirect_uri is missing"},
+		{"client algorithm", map[string]any{"matrix_auth": app(set("clients", clients(with(signer, "id_token_alg", "none"))))}, "client signer: id_token_alg: "},
+		{"client redirect", map[string]any{"matrix_auth": app(set("clients", clients(with(signer, "redirect_uris", []string{"http://a.example.org/"}))))}, "client signer: redirect_uri: must begin with https"},
+		{"admins", map[string]any{"matrix_auth": app(set("admins", []string{"@alice:elsewhere.org"}))}, "admins: "},
+		{"admin_client", map[string]any{"matrix_auth": app(set("admin_client", "robot"))}, `admin_client: there is no client "robot"`},
+		{"branding", map[string]any{"matrix_auth": app(set("branding", map[string]any{"policy_uri": "x"}))}, "branding: policy_uri: "},
+		{"branding name", map[string]any{"matrix_auth": app(set("branding", map[string]any{"name": "a\u202eb"}))}, "branding: name: "},
 		{"support", map[string]any{"matrix_auth": app(set("support", map[string]any{"page": "x"}))}, "support: page: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -150,6 +177,83 @@ func TestProvisionJSON(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// The example key of RFC 7517 appendix A.1 and A.2.
+const (
+	publicJWKS  = `{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","kid":"1"}]}`
+	privateJWKS = `{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE","kid":"1"}]}`
+)
+
+// TestClients resolves what clients of the configuration say, and what they leave out.
+func TestClients(t *testing.T) {
+	keys, secret := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "secret")
+	writeFile(t, keys, publicJWKS+"\n")
+	writeFile(t, secret, "0123456789abcdef\n")
+	t.Setenv("MATRIX_TEST_SITE", "https://wiki.example.org")
+	resolve := func(c Client) (auth.Client, *resolver, error) {
+		r := &resolver{repl: caddy.NewReplacer()}
+		out, err := c.resolve(r)
+		return out, r, err
+	}
+
+	// Case 1: nothing but where to go.
+	got, _, err := resolve(Client{ID: "phone", RedirectURIs: []string{"org.example.phone:/"}})
+	want := auth.Client{Static: true, Client: store.Client{
+		ID: "phone", Name: "phone", AuthMethod: "none", IDTokenAlg: "RS256", ApplicationType: "native", ResponseTypes: []string{"code"},
+		RedirectURIs: []string{"org.example.phone:/"}, GrantTypes: []string{"authorization_code", "refresh_token"},
+	}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("minimal: %v (-want +got):\n%s", err, diff)
+	}
+
+	// Case 2: placeholders, and a secret, of which only a hash is kept.
+	got, r, err := resolve(Client{ID: "wiki", Name: "Wiki", URI: "{env.MATRIX_TEST_SITE}", Secret: "{file." + secret + "}",
+		RedirectURIs: []string{"{env.MATRIX_TEST_SITE}/oidc?b=2&a=%41"}})
+	if err != nil || got.AuthMethod != "client_secret_basic" || got.Secret != sha256.Sum256([]byte("0123456789abcdef")) ||
+		got.RedirectURIs[0] != "https://wiki.example.org/oidc?b=2&a=%41" || got.URI != "https://wiki.example.org" || len(r.literals) != 0 {
+		t.Errorf("placeholders: got %+v, %v, %v", got, r.literals, err)
+	}
+
+	// Case 3: keys from a file.
+	got, _, err = resolve(Client{ID: "signer", JWKS: "{file." + keys + "}", RedirectURIs: []string{"https://a.example.org/"}})
+	if err != nil || got.AuthMethod != "private_key_jwt" || !strings.Contains(string(got.JWKS), `"kid":"1"`) {
+		t.Errorf("keys: got %+v, %v", got, err)
+	}
+
+	// Case 4: a resource server, with a secret in clear.
+	got, r, err = resolve(Client{ID: "media", Secret: "0123456789abcdef", Introspect: true})
+	if err != nil || !got.Introspect || len(got.GrantTypes) != 0 || len(r.literals) != 1 || r.literals[0] != "client media: secret" {
+		t.Errorf("resource server: got %+v, %v, %v", got, r.literals, err)
+	}
+
+	// Case 5: what only shows when placeholders are replaced.
+	t.Setenv("MATRIX_TEST_SITE", "http://wiki.example.org")
+	for name, c := range map[string]Client{
+		"redirect_uri: must begin with https": {ID: "a", RedirectURIs: []string{"{env.MATRIX_TEST_SITE}/"}},
+		"secret: ":                            {ID: "a", Secret: "{file./nowhere}", RedirectURIs: []string{"https://a.example.org/"}},
+		"jwks: must be a JSON Web Key Set":    {ID: "a", JWKS: "{file." + secret + "}", RedirectURIs: []string{"https://a.example.org/"}},
+	} {
+		if _, _, err := resolve(c); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("got %v, want %s…", err, name)
+		}
+	}
+}
+
+// TestLimits fills in what the configuration leaves out.
+func TestLimits(t *testing.T) {
+	var s settings
+	app := &App{RateLimits: &RateLimits{Authorize: &RateLimit{Burst: 5}, DeviceCode: &RateLimit{Off: true}}}
+	if err := s.resolveLimits(app, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := limitSettings{
+		login: auth.Limit{Burst: 10, Window: time.Minute}, authorize: auth.Limit{Burst: 5, Window: time.Minute},
+		clientRegistration: auth.Limit{Burst: 20, Window: time.Minute},
+	}
+	if s.limits != want {
+		t.Errorf("got %+v, want %+v", s.limits, want)
 	}
 }
 

@@ -38,7 +38,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.serve(w, r, d)
 	case h.WellKnownOnly:
 		return next.ServeHTTP(w, r)
-	case d.Kind == route.Refused && !(d.Endpoint == route.Admin && h.mayAdminister(r)):
+	case d.Kind == route.Refused && !(d.Endpoint == route.Admin && h.mayAdminister(r)) && !h.leaves(path, d):
 		return h.refuse(w, r)
 	case h.onlyInternal():
 		return h.refuse(w, r)
@@ -56,7 +56,13 @@ func (h *Handler) serves(d route.Decision) bool {
 	if h.WellKnownOnly {
 		return d.Endpoint == route.WellKnownClient || d.Endpoint == route.WellKnownServer || d.Endpoint == route.WellKnownSupport
 	}
-	return slices.Contains(h.groups, d.Group)
+	return slices.Contains(h.groups, d.Group) || d.Second != "" && slices.Contains(h.groups, d.Second)
+}
+
+// leaves reports whether a misspelt path is left to the handlers behind: it resembles a path that this site does not serve,
+// and nothing takes it for one of Synapse's.
+func (h *Handler) leaves(path string, d route.Decision) bool {
+	return (d.Group == route.OAuth || d.Group == route.Human || d.Group == route.Assets) && !h.serves(d) && !route.Gated(path)
 }
 
 // onlyInternal reports whether the site is for Synapse alone: then nothing is passed on, because the next handler would be
@@ -84,7 +90,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, d route.Decision
 	replacer(r).Set("http.matrix_auth.endpoint", d.Endpoint.String())
 	status := &statusWriter{ResponseWriter: w}
 	err := h.gate.EndBody(status, r, func(w http.ResponseWriter, r *http.Request) error {
-		h.app.answer(w, r, d)
+		h.app.answer(w, r, d, slices.Contains(h.groups, route.Internal))
 		return nil
 	})
 	requestSeconds.WithLabelValues(d.Endpoint.String()).Observe(time.Since(start).Seconds())

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/rand"
+	"io"
 	"net/http"
 	"time"
 
@@ -11,39 +13,87 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/matrixerr"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/web"
 	"github.com/caddy-matrix/caddy-matrix-auth/oidcprovider"
 )
 
 // serving is the handlers of one configuration over its engine.
 type serving struct {
 	compat   *compat.Handler
-	provider *oidcprovider.Provider
+	provider *oidcprovider.Provider // for Synapse
+	oauth    *oidcprovider.OAuth    // for clients and browsers
+	pages    *web.Handler           // for people
 }
 
-func newServing(a *App) (serving, error) {
-	provider, err := oidcprovider.New(oidcprovider.Config{
-		Issuer:     a.conf.issuer.String(),
-		Secrets:    []token.Secret{a.conf.secret},
-		Introspect: a.engine.service.Introspect,
+func newServing(a *App) (s serving, err error) {
+	if s.provider, err = a.newProvider(); err != nil {
+		return s, err
+	}
+	if s.pages, err = a.newPages(); err != nil {
+		return s, err
+	}
+	if s.oauth, err = a.newOAuth(s.pages); err != nil {
+		return s, err
+	}
+	urls := route.NewURLs(a.conf.issuer)
+	s.compat = compat.New(compat.Config{
+		Service:    a.engine.service,
+		ServerName: a.conf.server,
+		BaseURL:    a.conf.publicBase,
+		Issuer:     urls.Issuer(),
+		Account:    urls.Account(),
+		Metadata:   s.oauth.ServeMetadata,
+		Support:    a.supportDocument(),
+		From:       clientFrom,
 		Now:        time.Now,
 		Log:        a.log,
-		Observe:    countIntrospection,
 	})
-	if err != nil {
-		return serving{}, err
+	return s, nil
+}
+
+func (a *App) newProvider() (*oidcprovider.Provider, error) {
+	return oidcprovider.New(oidcprovider.Config{
+		Issuer:        a.conf.issuer.String(),
+		Introspection: a.conf.someIntrospect(),
+		Secrets:       []token.Secret{a.conf.secret},
+		Introspect:    a.engine.service.Introspect,
+		Now:           time.Now,
+		Log:           a.log,
+		Observe:       countIntrospection,
+	})
+}
+
+func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
+	return oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
+		Service:       a.engine.service,
+		Issuer:        a.conf.issuer,
+		Introspection: a.conf.someIntrospect(),
+		From:          clientFrom,
+		ErrorPage: func(w http.ResponseWriter, r *http.Request, p oidcprovider.Problem) {
+			pages.Problem(w, r, p.Status, string(p.Kind), p.Reference)
+		},
+		FormPost: pages.FormPost,
+		Now:      time.Now,
+		Rand:     rand.Reader,
+		Log:      a.log,
+	})
+}
+
+func (a *App) newPages() (*web.Handler, error) {
+	var brand web.Brand
+	if b := a.Branding; b != nil {
+		brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI}
 	}
-	return serving{
-		provider: provider,
-		compat: compat.New(compat.Config{
-			Service:    a.engine.service,
-			ServerName: a.conf.server,
-			BaseURL:    a.conf.publicBase,
-			Support:    a.supportDocument(),
-			From:       clientFrom,
-			Now:        time.Now,
-			Log:        a.log,
-		}),
-	}, nil
+	return web.New(web.Config{
+		Service:    a.engine.service,
+		Issuer:     a.conf.issuer,
+		ServerName: a.conf.server,
+		Brand:      brand,
+		From:       clientFrom,
+		Now:        time.Now,
+		Rand:       rand.Reader,
+		Log:        a.log,
+	})
 }
 
 func (a *App) supportDocument() compat.Support {
@@ -69,34 +119,49 @@ func (a *App) lease(ctx context.Context) (e *engine, done func(), err error) {
 	return a.engine, a.engine.leases.release, nil
 }
 
-// answer answers a request for an endpoint of ours.
-func (a *App) answer(w http.ResponseWriter, r *http.Request, d route.Decision) {
+// answer answers a request for an endpoint of ours. internal: the site is the one that Synapse talks to, which asks at some
+// paths that clients have as well.
+func (a *App) answer(w http.ResponseWriter, r *http.Request, d route.Decision, internal bool) {
 	e, done, err := a.lease(r.Context())
 	if err != nil {
 		answerNotReady(w, r, d)
 		return
 	}
 	defer done()
-	switch d.Endpoint {
-	case route.Introspect:
-		a.serve.provider.ServeIntrospection(w, r)
-	case route.OpenIDConfiguration:
-		a.serve.provider.ServeConfiguration(w, r)
-	case route.Health:
+	switch {
+	case d.Endpoint == route.Health:
 		e.serveHealth(w, r)
+	case d.Endpoint == route.Introspect && internal:
+		a.serve.provider.ServeIntrospection(w, r)
+	case d.Endpoint == route.OpenIDConfiguration && internal:
+		a.serve.provider.ServeConfiguration(w, r)
+	case d.Group == route.Human, d.Group == route.Assets:
+		a.serve.pages.ServeEndpoint(w, r, d.Endpoint)
+	case d.Group == route.OAuth, d.Second == route.OAuth, d.Endpoint == route.OpenIDConfiguration, d.Endpoint == route.OAuthMetadata:
+		a.serve.oauth.ServeEndpoint(w, r, d.Endpoint)
 	default:
 		a.serve.compat.ServeEndpoint(w, r, d.Endpoint)
 	}
 }
 
+// notReadyRetry is when a client may try again.
+const notReadyRetry = 2 * time.Second
+
 // answerNotReady answers while there is no engine: nothing that looks like a verdict.
 func answerNotReady(w http.ResponseWriter, r *http.Request, d route.Decision) {
-	if d.Endpoint == route.Refresh {
+	switch {
+	case d.Endpoint == route.Refresh, d.Group == route.OAuth && d.Endpoint != route.Authorize:
 		matrixerr.RefreshTrouble(w)
-		return
+	case d.Group == route.Human, d.Group == route.Assets, d.Endpoint == route.Authorize:
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Retry-After", "2")
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "Not available at the moment. Please try again.\n") // the person is gone
+	default:
+		matrixerr.Write(w, r, http.StatusServiceUnavailable, matrixerr.Unknown, "Service unavailable, try again",
+			matrixerr.RetryAfter(notReadyRetry))
 	}
-	matrixerr.Write(w, r, http.StatusServiceUnavailable, matrixerr.Unknown, "Service unavailable, try again",
-		matrixerr.RetryAfter(2*time.Second))
 }
 
 // Judge implements gate.Judge. The lease ends with the verdict: an admission is in memory, and a request under way for long

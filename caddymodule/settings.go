@@ -19,10 +19,9 @@ import (
 // Defaults of what a configuration leaves out.
 const (
 	defaultSynapseTimeout = 10 * time.Second
+	defaultAccessTTL      = 5 * time.Minute
 	defaultCompatTTL      = 5 * time.Minute
 	defaultRefreshGrace   = time.Minute
-	defaultLoginBurst     = 10
-	defaultLoginWindow    = time.Minute
 )
 
 // settings is an App's configuration with its placeholders resolved, its defaults filled in, and everything checked.
@@ -36,12 +35,15 @@ type settings struct {
 	secret         token.Secret
 	synapseTimeout time.Duration
 
-	compatTTL, refreshGrace, refreshIdle time.Duration
+	accessTTL, compatTTL, refreshGrace, refreshIdle time.Duration
 
 	passwordEnabled bool
 	pepper          []byte
 	concurrency     int // 0: the number of cores
-	loginLimit      auth.Limit
+	limits          limitSettings
+
+	clients map[string]auth.Client // :: ID → client of the configuration
+	admins  map[mxid.Localpart]bool
 
 	literalSecrets []string // options whose secret stands in the configuration itself
 }
@@ -79,7 +81,8 @@ func (a *App) resolve(repl *caddy.Replacer) (settings, error) {
 	var s settings
 	var err error
 	for _, step := range []func(*App, *resolver) error{
-		s.resolveNames, s.resolveStore, s.resolveSynapse, s.resolveTokens, s.resolvePassword,
+		s.resolveNames, s.resolveStore, s.resolveSynapse, s.resolveTokens, s.resolvePassword, s.resolveLimits,
+		s.resolveOAuth, s.resolveBranding,
 	} {
 		if err = step(a, r); err != nil {
 			return settings{}, err
@@ -192,6 +195,7 @@ func (s *settings) resolveTokens(a *App, _ *resolver) error {
 	if err := t.check(); err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
+	s.accessTTL = orDefault(t.AccessTTL, defaultAccessTTL)
 	s.compatTTL = orDefault(t.CompatTTL, defaultCompatTTL)
 	s.refreshGrace = orDefault(t.RefreshGrace, defaultRefreshGrace)
 	s.refreshIdle = time.Duration(t.RefreshIdle)
@@ -212,22 +216,6 @@ func (s *settings) resolvePassword(a *App, r *resolver) error {
 		}
 		s.pepper = []byte(pepper)
 	}
-	s.loginLimit = auth.Limit{Burst: defaultLoginBurst, Window: defaultLoginWindow}
-	if a.RateLimits == nil || a.RateLimits.Login == nil {
-		return nil
-	}
-	l := a.RateLimits.Login
-	if err := l.check(); err != nil {
-		return fmt.Errorf("rate_limits: login: %w", err)
-	}
-	if l.Off {
-		s.loginLimit = auth.Limit{}
-		return nil
-	}
-	if l.Burst > 0 {
-		s.loginLimit.Burst = l.Burst
-	}
-	s.loginLimit.Window = orDefault(l.Window, defaultLoginWindow)
 	return nil
 }
 

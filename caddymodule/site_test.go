@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
 
 // TestPublicSite asks matrix_homeserver for what it serves, what it passes on, and what it keeps to itself.
@@ -28,13 +31,24 @@ func TestPublicSite(t *testing.T) {
 		status                     int
 		want                       string // in the body
 	}{
-		{"GET", "/.well-known/matrix/client", "", "", 200, `{"m.homeserver":{"base_url":"http://` + e.public + `"}}`},
+		{"GET", "/.well-known/matrix/client", "", "", 200, `{"m.homeserver":{"base_url":"http://` + e.public +
+			`"},"org.matrix.msc2965.authentication":{"issuer":"http://` + e.public + `/","account":"http://` + e.public + `/account/"}}`},
 		{"GET", "/.well-known/matrix/server", "", "", 200, `{"m.server":"` + e.public + `"}`},
 		{"GET", "/.well-known/matrix/support", "", "", 200, `admin@example.org`},
 		{"GET", "/_matrix/client/v3/login", "", "", 200, "m.login.password"},
 		{"PUT", "/_matrix/client/v3/login", "", "", 405, "M_UNRECOGNIZED"},
 		{"OPTIONS", "/_matrix/client/v3/login", "", "", 204, ""},
-		{"GET", "/_matrix/client/v1/auth_metadata", "", "", 404, "M_UNRECOGNIZED"},
+		{"GET", "/_matrix/client/v1/auth_metadata", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata", "", "", 200, `"authorization_endpoint":"http://` + e.public + `/authorize"`},
+		{"GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", "", "", 200, `{"issuer":"http://` + e.public + `/"}`},
+		{"GET", "/.well-known/openid-configuration", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/.well-known/oauth-authorization-server", "", "", 200, `{"issuer":"http://` + e.public + `/"`},
+		{"GET", "/oauth2/keys.json", "", "", 200, `"keys"`},
+		{"POST", "/oauth2/token", "", "", 400, "invalid_request"},
+		{"OPTIONS", "/oauth2/token", "", "", 204, ""},
+		{"GET", "/authorize", "", "", 400, ""},
+		{"GET", "/Authorize", "", "", 404, "M_UNRECOGNIZED"},
+		{"GET", "/oauth2/", "", "", 200, ""},
 		{"GET", "/_matrix/client/v3/login/", "", "", 404, "M_UNRECOGNIZED"},
 		{"GET", "//_matrix/client/versions", "", "", 404, "M_UNRECOGNIZED"},
 		{"GET", "/_MATRIX/client/versions", "", "", 404, "M_UNRECOGNIZED"},
@@ -48,8 +62,9 @@ func TestPublicSite(t *testing.T) {
 		{"GET", "/_matrix/client/v3/sync", "mct_short", "", 401, "M_UNKNOWN_TOKEN"},
 		{"GET", "/_synapse/client/x", "", "", 200, `{"path":"/_synapse/client/x"}`},
 		{"PUT", "/_matrix/federation/v1/send/1", "", "{}", 200, `{"path":"/_matrix/federation/v1/send/1"}`},
-		{"GET", "/oauth2/introspect", "", "", 200, ""}, // Caddy's answer where nothing is configured
-		{"GET", "/", "", "", 200, ""},
+		{"GET", "/oauth2/introspect", "", "", 405, "method not allowed"},
+		{"POST", "/oauth2/introspect", authtest.Secret, "", 400, "invalid_request"}, // the secret is for the internal site
+		{"GET", "/elsewhere", "", "", 200, ""},                                      // Caddy's answer where nothing is configured
 	} {
 		a := e.request(tc.method, tc.path, tc.bearer, tc.body)
 		if a.status != tc.status || !strings.Contains(a.body, tc.want) {
@@ -165,6 +180,47 @@ func TestWellKnownSite(t *testing.T) {
 	for _, path := range []string{"/_matrix/client/v3/login", "/_synapse/mas/x", "/"} {
 		if a := get(path); a.status != 418 {
 			t.Errorf("%s: got %d %s, want the next handler", path, a.status, a.body)
+		}
+	}
+}
+
+// TestSiteWithoutPages leaves paths like those of the pages to whoever else is there, but no path of Synapse's in disguise.
+func TestSiteWithoutPages(t *testing.T) {
+	e := newEdge(t)
+	other := freeAddr(t)
+	e.mustLoad(e.config("", "http://"+other+" {\nbind 127.0.0.1\nmatrix_auth compat\nrespond teapot 418\n}"))
+	for path, want := range map[string]int{
+		"/": 418, "/login": 418, "/Login": 418, "/login/": 418, "/account//x": 418, "/authorize": 418, "/assets/x.css": 418,
+		"/oauth2/token": 418, "/_matrix/../login": 404, "/_matrix/%2e%2e/login": 404, "/_synapse/mas/../login": 404,
+	} {
+		if a := fetch(t, "GET", "http://"+other+path, "", ""); a.status != want {
+			t.Errorf("%s: got %d %s, want %d", path, a.status, a.body, want)
+		}
+	}
+}
+
+// TestNotReady: while there is no engine, nothing looks like a verdict.
+func TestNotReady(t *testing.T) {
+	for path, want := range map[string]string{
+		"/_matrix/client/v3/refresh": "",
+		"/oauth2/token":              "",
+		"/oauth2/revoke":             "",
+		"/login":                     "Not available",
+		"/authorize":                 "Not available",
+		"/assets/style.css":          "Not available",
+		"/_matrix/client/v3/login":   "M_UNKNOWN",
+		"/.well-known/oauth-authorization-server":             "M_UNKNOWN",
+		"/oauth2/introspect":                                  "M_UNKNOWN",
+		"/consent/01ARZ3NDEKTSV4RRFFQ69G5FAV":                 "Not available",
+		"/_matrix/client/v1/auth_metadata":                    "M_UNKNOWN",
+		"/.well-known/openid-configuration":                   "M_UNKNOWN",
+		"/_matrix/client/unstable/org.matrix.msc2918/refresh": "",
+	} {
+		w := httptest.NewRecorder()
+		answerNotReady(w, httptest.NewRequest("GET", path, nil), route.Match(path))
+		got := w.Body.String()
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: got %d %q, want %q", path, w.Code, got, want)
 		}
 	}
 }

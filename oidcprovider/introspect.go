@@ -1,7 +1,6 @@
 package oidcprovider
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -49,8 +48,8 @@ func (p *Provider) ServeIntrospection(w http.ResponseWriter, r *http.Request) {
 		oauthError{"invalid_request", problem}.write(w, http.StatusBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), deadline)
-	defer cancel()
+	ctx := &patience{Context: r.Context(), limit: deadline}
+	defer ctx.release()
 	found, err := p.introspect(ctx, text)
 	p.answer(w, r, s, found, err)
 }

@@ -1,13 +1,3 @@
-// Package oidcprovider holds what the homeserver asks of its authentication service: token introspection (RFC 7662) and the
-// provider document (OpenID Connect Discovery 1.0 §4).
-//
-// Policy. Both are for Synapse alone and belong on an address that only Synapse reaches; introspection moreover needs the
-// secret shared with it. "Inactive" is said only of what is dead for ever: Synapse keeps the answer for two minutes and its
-// clients destroy their encryption keys over it. Whatever else goes wrong is an answer of 500 or 503, which Synapse does not
-// keep and its clients survive. Nothing expires at Synapse before it does here: the end that it is told is later.
-//
-// The package judges no token and keeps no state: package auth does. It does not decide who may connect, and it serves nothing
-// to clients and browsers.
 package oidcprovider
 
 import (
@@ -16,12 +6,10 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
@@ -33,6 +21,8 @@ import (
 type Config struct {
 	// Issuer is the issuer's URL as published, with a trailing slash and no query.
 	Issuer string
+	// Introspection: some OAuth client may introspect, and the document says so.
+	Introspection bool
 	// Secrets are the bearer secrets that Synapse may show: one, or two while it is being changed.
 	Secrets []token.Secret
 	// Introspect says what a token is good for: Service.Introspect of package auth.
@@ -77,7 +67,7 @@ const logInterval = time.Minute
 
 // New makes a Provider.
 func New(c Config) (*Provider, error) {
-	document, err := makeDocument(c.Issuer)
+	document, err := makeDocument(c.Issuer, c.Introspection)
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +93,6 @@ func New(c Config) (*Provider, error) {
 		p.observe = func(Result) {}
 	}
 	return p, nil
-}
-
-// makeDocument makes what Synapse reads of the provider (Synapse api/auth/mas.py ServerMetadata). It appends `?action=…` to
-// account_management_uri, so that must not have a query.
-func makeDocument(issuer string) ([]byte, error) {
-	u, err := url.Parse(issuer)
-	if err != nil || u.Host == "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return nil, errors.New("the issuer has to be an absolute URL without query and fragment")
-	}
-	return json.Marshal(struct {
-		Issuer               string `json:"issuer"`
-		AccountManagementURI string `json:"account_management_uri"`
-	}{issuer, u.JoinPath("account/").String()})
 }
 
 // ServeConfiguration answers GET /.well-known/openid-configuration. Synapse asks once and keeps the answer until it restarts.

@@ -92,6 +92,13 @@ func TestTimesAreExact(t *testing.T) {
 	checkTimes(t, &lastSeens, LastSeen{})
 	checkTimes(t, &jobs, Job{})
 	checkTimes(t, &metas, meta{})
+	checkTimes(t, &browserSessions, BrowserSession{})
+	checkTimes(t, &grants, Grant{})
+	checkTimes(t, &deviceGrants, DeviceGrant{})
+	checkTimes(t, &clients, Client{})
+	checkTimes(t, &consents, Consent{})
+	checkTimes(t, &assertions, Assertion{})
+	checkTimes(t, &signingKeys, SigningKey{})
 }
 
 func checkTimes[T any](t *testing.T, table *table[T], record T) {
@@ -199,6 +206,10 @@ func FuzzDecode(f *testing.F) {
 		roundTrip(t, &users, value)
 		roundTrip(t, &sessions, value)
 		roundTrip(t, &jobs, value)
+		roundTrip(t, &grants, value)
+		roundTrip(t, &deviceGrants, value)
+		roundTrip(t, &clients, value)
+		roundTrip(t, &signingKeys, value)
 	})
 }
 

@@ -12,16 +12,21 @@ import (
 //	kind           0: record      indices
 //	u User         ulid16         1u localpart
 //	p Password     user16         –
-//	s Session      ulid16         1 user16 ‖ 0 ‖ id (live)      2u user16 ‖ device (live)    4u access handle8
-//	                              5u refresh handle8            6 user16 ‖ 0 ‖ id (ended)
+//	b BrowserSession ulid16       1 user16 ‖ 0 ‖ id             2u sha256(cookie)
+//	s Session      ulid16         1 user16 ‖ 0 ‖ id (live)      2u user16 ‖ device (live)    3 client ‖ 0 ‖ id
+//	                              4u access handle8             5u refresh handle8           6 user16 ‖ 0 ‖ id (ended)
 //	t LastSeen     session16      –
+//	g Grant        ulid16         1u sha256(code)
+//	d DeviceGrant  ulid16         1u sha256(device code)        2u user code (pending)
+//	c Client       id             1u sha256(metadata)
+//	o Consent      user16 ‖ sha256(scope) ‖ client              –
+//	n Assertion    sha256(client ‖ 0 ‖ jti)                     –
+//	k SigningKey   kid            –
 //	j Job          user16         –
 //	m Meta         name           –
 //
-// Reserved for what comes later: u.2u normalised e-mail · s.3 client ‖ 0 ‖ id · b BrowserSession ulid16, 1 user16 ‖ 0 ‖ id,
-// 2u sha256(cookie) · i imported token sha256 · g Grant ulid16, 1u sha256(code) · d DeviceGrant ulid16, 1u sha256(device code),
-// 2u user code · l LoginToken sha256 · c Client id, 1u sha256(metadata) · o Consent user16 ‖ client ‖ 0 ‖ sha256(scope) ·
-// n client assertion sha256 · k SigningKey kid. A letter or an index number is never used for something else.
+// Reserved for what comes later: u.2u normalised e-mail · i imported token sha256 · l LoginToken sha256. A letter or an index
+// number is never used for something else.
 
 // layout describes the parts of a key: the width of each in bytes, or text.
 type layout []int

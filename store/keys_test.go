@@ -9,6 +9,7 @@ import (
 func everyKey() [][]byte {
 	id, user, handle := testID(1), testID(2), testHandle('a', 3)
 	device := deviceKey(user, "DEVICE")
+	sum := Digest{1, 0, 0, 2} // with zeros: only text must have none
 	return [][]byte{
 		recordKey('u', id[:]), uniqueKey('u', userByLocalpart, []byte("alice")),
 		recordKey('p', user[:]),
@@ -16,8 +17,13 @@ func everyKey() [][]byte {
 		entryKey('s', sessionByUserLive, user[:], id[:]),
 		uniqueKey('s', sessionByDevice, device),
 		uniqueKey('s', sessionByAccess, handle[:]), uniqueKey('s', sessionByRefresh, handle[:]),
-		entryKey('s', sessionByUserEnded, user[:], id[:]),
+		entryKey('s', sessionByUserEnded, user[:], id[:]), entryKey('s', sessionByClient, []byte("client"), id[:]),
 		recordKey('t', id[:]), recordKey('j', user[:]), recordKey('m', []byte("format")),
+		recordKey('b', id[:]), entryKey('b', browserSessionByUser, user[:], id[:]), uniqueKey('b', browserSessionByCookie, sum[:]),
+		recordKey('g', id[:]), uniqueKey('g', grantByCode, sum[:]),
+		recordKey('d', id[:]), uniqueKey('d', deviceGrantByDeviceCode, sum[:]), uniqueKey('d', deviceGrantByUserCode, []byte("BCDFGHJK")),
+		recordKey('c', []byte("client")), uniqueKey('c', clientByDigest, sum[:]),
+		recordKey('o', consentKey(user, "client", &sum)), recordKey('n', sum[:]), recordKey('k', []byte("kid")),
 	}
 }
 
@@ -50,7 +56,9 @@ func TestKeysThatAreNone(t *testing.T) {
 	for _, b := range [][]byte{
 		nil, {'u'}, {'u', 0}, {'x', 0, 1}, {'u', 9, 'a'}, {'u', 1}, {'u', 1, 'a', 0}, recordKey('u', id[:15]), recordKey('u', append(id[:], 0)),
 		uniqueKey('s', sessionByDevice, id[:]), entryKey('s', sessionByUserLive, id[:8], id[:]), uniqueKey('s', sessionByUserLive, id[:]),
-		uniqueKey('s', 3, []byte("client")), uniqueKey('u', 1, bytes.Repeat([]byte{'a'}, maxText+1)),
+		uniqueKey('s', 3, []byte("client")), entryKey('s', 3, nil, id[:]), entryKey('s', 3, []byte("a\x00b"), id[:]),
+		recordKey('c', nil), recordKey('c', []byte("a\x00b")), recordKey('n', id[:]), recordKey('o', append(id[:], make([]byte, widthDigest)...)),
+		uniqueKey('g', 1, id[:]), uniqueKey('d', 2, nil), recordKey('k', nil), uniqueKey('u', 1, bytes.Repeat([]byte{'a'}, maxText+1)),
 	} {
 		if k, err := parseKey(b); err == nil {
 			t.Errorf("got %+v for %x, want an error", k, b)

@@ -145,6 +145,9 @@ func randomSession(rng *rand.Rand, id ulid.ULID) Session {
 		s.DeviceID = mxid.DeviceID(fmt.Sprintf("D%d", rng.IntN(4)))
 	}
 	if rng.IntN(2) > 0 {
+		s.ClientID = fmt.Sprintf("client%d", rng.IntN(4))
+	}
+	if rng.IntN(2) > 0 {
 		s.RefreshHandle = testHandle('r', rng.IntN(20))
 	}
 	return s
@@ -161,6 +164,8 @@ func compare(t *testing.T, tx *Tx, m *model) {
 		id := testID(n)
 		checkAll(t, "live", tx.LiveSessions(id), sorted(m.sessions, func(s Session) bool { return s.UserID == id && !s.Ended() }))
 		checkAll(t, "ended", tx.EndedSessions(id), sorted(m.sessions, func(s Session) bool { return s.UserID == id && s.Ended() }))
+		client := fmt.Sprintf("client%d", n)
+		checkAll(t, "of a client", tx.SessionsOfClient(client), sorted(m.sessions, func(s Session) bool { return s.ClientID == client }))
 		checkOne(t, "password", tx.Password, m.passwords, id)
 		checkOne(t, "last seen", tx.LastSeen, m.lastSeens, id)
 		checkOne(t, "job", tx.Job, m.jobs, id)

@@ -38,7 +38,7 @@ const (
 	GrantPendingFor  = 10 * time.Minute
 	CodeFor          = 60 * time.Second // from the approval, judged when the request arrives
 	CodeReplayLeeway = 20 * time.Second // a replay that soon after the exchange is only refused
-	GrantKeptFor     = 24 * time.Hour   // an exchanged grant, to know a replay
+	GrantKeptFor     = 24 * time.Hour   // an exchanged grant or device grant, to know a replay
 )
 
 // Grant is an authorization request and what became of it. Only a hash of its code is kept.
@@ -95,7 +95,6 @@ func (g *Grant) Over(now time.Time) bool {
 const (
 	DeviceGrantFor      = 20 * time.Minute
 	DevicePollInterval  = 5 * time.Second
-	DeviceGrantKeptFor  = 24 * time.Hour
 	DeviceCodeAlphabet  = "BCDFGHJKLMNPQRSTVWXZ" // no vowels, nothing that reads like another (RFC 8628 §6.1)
 	DeviceUserCodeChars = 8
 )
@@ -123,8 +122,14 @@ type DeviceGrant struct {
 // ExpiresAt is when the device grant can no longer be decided or redeemed.
 func (d *DeviceGrant) ExpiresAt() time.Time { return d.CreatedAt.Add(DeviceGrantFor) }
 
-// Over reports whether nothing depends on the device grant any more.
-func (d *DeviceGrant) Over(now time.Time) bool { return now.Sub(d.CreatedAt) > DeviceGrantKeptFor }
+// Over reports whether nothing depends on the device grant any more. One that bought nothing is kept a while, so that the device
+// learns that it has expired.
+func (d *DeviceGrant) Over(now time.Time) bool {
+	if d.Status == GrantExchanged {
+		return now.Sub(d.ExchangedAt) > GrantKeptFor
+	}
+	return now.Sub(d.CreatedAt) > 2*DeviceGrantFor
+}
 
 // Client is a dynamically registered OAuth client (RFC 7591 §2). Clients of the configuration are not in the store.
 type Client struct {
@@ -146,6 +151,7 @@ type Client struct {
 	IDTokenAlg      string            `cbor:"16,keyasint,omitempty"` // RS256, ES256
 	CreatedAt       time.Time         `cbor:"17,keyasint"`
 	UsedAt          time.Time         `cbor:"18,keyasint,omitzero"` // last grant; zero: never
+	RegisteredAt    time.Time         `cbor:"19,keyasint"`          // last registration that gave this client
 }
 
 // Consent is a remembered yes: only for scopes without a Matrix device, API or admin scope.
@@ -178,3 +184,13 @@ const (
 	KeyPublishedFor = 24 * time.Hour      // in the published key set: id tokens live an hour
 	KeyHintFor      = 90 * 24 * time.Hour // to recognise an id_token_hint
 )
+
+// MetadataDigest is the SHA-256 of what a client says about itself, as CBOR: its identity where it has no secret.
+func (c Client) MetadataDigest() (Digest, error) {
+	c.ID, c.Digest, c.Secret, c.CreatedAt, c.UsedAt, c.RegisteredAt = "", Digest{}, Digest{}, time.Time{}, time.Time{}, time.Time{}
+	value, err := encode(&c)
+	if err != nil {
+		return Digest{}, err
+	}
+	return sha256.Sum256(value), nil
+}

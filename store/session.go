@@ -74,7 +74,7 @@ type Session struct {
 	UserID        ulid.ULID       `cbor:"3,keyasint,omitzero"`  // zero: a client's own session
 	DeviceID      mxid.DeviceID   `cbor:"4,keyasint,omitempty"` // empty: no Matrix device
 	ClientID      string          `cbor:"5,keyasint,omitempty"`
-	Scope         []string        `cbor:"6,keyasint,omitempty"` // scope tokens beyond the device's own, stable form
+	Scope         []string        `cbor:"6,keyasint,omitempty"` // as granted, in the form asked for; legacy sessions have none
 	AccessHandle  token.Handle    `cbor:"7,keyasint"`
 	RefreshHandle token.Handle    `cbor:"8,keyasint,omitzero"` // zero: no refresh tokens
 	CreatedAt     time.Time       `cbor:"9,keyasint"`
@@ -85,6 +85,7 @@ type Session struct {
 	Refresh       token.Hash      `cbor:"14,keyasint,omitzero"`  // current refresh token
 	Access        []AccessToken   `cbor:"15,keyasint,omitempty"` // newest first, ≤ MaxAccessTokens
 	Consumed      []ConsumedToken `cbor:"16,keyasint,omitempty"` // newest first, ≤ MaxConsumedTokens
+	Approver      ulid.ULID       `cbor:"17,keyasint,omitzero"`  // the browser session in which it was approved
 }
 
 // Ended reports whether the session is over. Nothing brings it back.

@@ -99,6 +99,14 @@ func sessionDevice(s *Session) []byte {
 	return deviceKey(s.UserID, s.DeviceID)
 }
 
+// sessionClient is the key among the sessions of an OAuth client.
+func sessionClient(s *Session) []byte {
+	if s.ClientID == "" {
+		return nil
+	}
+	return []byte(s.ClientID)
+}
+
 func deviceKey(user ulid.ULID, device mxid.DeviceID) []byte {
 	return append(append(make([]byte, 0, widthID+len(device)), user[:]...), device...)
 }

@@ -28,6 +28,7 @@ var (
 		indices: []index[Session]{
 			{id: sessionByUserLive, shape: layout{widthID}, key: sessionUserLive},
 			{id: sessionByDevice, unique: true, shape: layout{widthID, text}, key: sessionDevice},
+			{id: sessionByClient, shape: layout{text}, key: sessionClient},
 			{id: sessionByAccess, unique: true, shape: layout{widthHandle}, key: func(s *Session) []byte { return handleKey(s.AccessHandle) }},
 			{id: sessionByRefresh, unique: true, shape: layout{widthHandle}, key: func(s *Session) []byte { return handleKey(s.RefreshHandle) }},
 			{id: sessionByUserEnded, shape: layout{widthID}, key: sessionUserEnded},
@@ -55,6 +56,7 @@ const (
 
 	sessionByUserLive  = 1
 	sessionByDevice    = 2
+	sessionByClient    = 3
 	sessionByAccess    = 4
 	sessionByRefresh   = 5
 	sessionByUserEnded = 6
@@ -70,7 +72,8 @@ type schema interface {
 }
 
 // schemas are all tables by their kind.
-var schemas = byKind(&users, &passwords, &sessions, &lastSeens, &jobs, &metas)
+var schemas = byKind(&users, &passwords, &sessions, &lastSeens, &jobs, &metas,
+	&browserSessions, &grants, &deviceGrants, &clients, &consents, &assertions, &signingKeys)
 
 func byKind(all ...schema) map[byte]schema {
 	m := make(map[byte]schema, len(all))

@@ -11,6 +11,7 @@ import (
 func TestVerifyFinds(t *testing.T) {
 	id, other, user := testID(1), testID(2), testID(7)
 	s := testSession(1, 7)
+	s.ClientID = "client"
 	put := func(key, value []byte) func(tx *Tx) {
 		return func(tx *Tx) { tx.set(key, value) }
 	}
@@ -27,6 +28,8 @@ func TestVerifyFinds(t *testing.T) {
 		"an entry of nothing":        {put(entryKey('s', sessionByUserEnded, user[:], other[:]), []byte{}), "not there"},
 		"a unique entry of nothing":  {put(uniqueKey('u', userByLocalpart, []byte("bob")), other[:]), "not there"},
 		"an entry too many":          {put(entryKey('s', sessionByUserEnded, user[:], id[:]), []byte{}), "does not belong"},
+		"a lost client's entry":      {put(entryKey('s', sessionByClient, []byte("client"), id[:]), nil), "missing in index 3"},
+		"an entry of another client": {put(entryKey('s', sessionByClient, []byte("other"), id[:]), []byte{}), "does not belong"},
 		"an entry of another record": {put(uniqueKey('u', userByLocalpart, []byte(testUser(1).Localpart)), other[:]), "another one has its place"},
 	} {
 		db := mustOpen(t, testOptions(""))

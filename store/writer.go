@@ -33,8 +33,18 @@ const (
 // the function waited, the disk is low, or the commit failed. Once the function has been taken from the queue the context
 // no longer matters: the caller gets the true outcome.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.update(ctx, fn, queueLimit)
+}
+
+// UpdateSpare is Update for what can wait or be refused: it takes part in at most half of the writer's queue, so that the rest
+// is never full of it. ErrUnavailable: that half is full.
+func (db *DB) UpdateSpare(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.update(ctx, fn, queueLimit/2)
+}
+
+func (db *DB) update(ctx context.Context, fn func(tx *Tx) error, limit int) error {
 	r := &request{fn: fn, done: make(chan error, 1)}
-	if err := db.enqueue(ctx, r); err != nil {
+	if err := db.enqueue(ctx, r, limit); err != nil {
 		return err
 	}
 	select {
@@ -55,7 +65,7 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 }
 
-func (db *DB) enqueue(ctx context.Context, r *request) error {
+func (db *DB) enqueue(ctx context.Context, r *request, limit int) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: waiting for the writer: %w", ErrUnavailable, context.Cause(ctx))
 	}
@@ -63,6 +73,9 @@ func (db *DB) enqueue(ctx context.Context, r *request) error {
 	defer db.admission.RUnlock()
 	if db.closing {
 		return errClosed
+	}
+	if len(db.queue) >= limit {
+		return fmt.Errorf("%w: %d functions are waiting for the writer", ErrUnavailable, limit)
 	}
 	select {
 	case db.queue <- r:

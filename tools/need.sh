@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that what a Makefile target needs is on this machine: need.sh WORD… with the words go, python, node and cc.
+# Checks that what a Makefile target needs is on this machine: need.sh WORD… with the words go, python, node, cc and chromium.
 # Debian packages are installed where that is possible without asking (root, apt-get); otherwise each missing thing is one
 # sentence that names it.
 set -euo pipefail
@@ -45,6 +45,12 @@ need_node() {
 need_cc() {
 	command -v "$(go env CC)" >/dev/null || apt gcc libc6-dev ||
 		fail "a C compiler is needed for the race detector and not installed (Debian: apt-get install gcc libc6-dev)."
+}
+
+need_chromium() {
+	[ -x "${E2E_CHROMIUM:=/usr/bin/chromium}" ] || apt chromium fonts-noto-core ||
+		fail "Chromium is needed and not installed (Debian: apt-get install chromium fonts-noto-core; elsewhere say where it is: E2E_CHROMIUM=PATH)."
+	[ -x "$E2E_CHROMIUM" ] || fail "there is no Chromium at $E2E_CHROMIUM (say where it is: E2E_CHROMIUM=PATH)."
 }
 
 for word in "$@"; do

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -22,7 +23,7 @@ type unsaved struct {
 	live     *liveSession
 	id       ulid.ULID
 	seen     store.LastSeen
-	firstUse map[uint64]time.Time
+	firstUse firstUses
 }
 
 // flush writes what live sessions know and the disk does not: activity, in records of its own, and first uses, into the
@@ -48,6 +49,7 @@ func (s *Service) flush(ctx context.Context) error {
 	if len(batch) > 0 {
 		write()
 	}
+	s.live.trim()
 	return failed
 }
 
@@ -59,13 +61,7 @@ func (l *liveSession) unsavedNow() (unsaved, bool) {
 	if !l.unsaved || st == nil || st.session.ID.IsZero() {
 		return unsaved{}, false
 	}
-	u := unsaved{live: l, id: st.session.ID, seen: l.lastSeenLocked()}
-	if len(l.firstUse) > 0 {
-		u.firstUse = make(map[uint64]time.Time, len(l.firstUse))
-		for g, at := range l.firstUse {
-			u.firstUse[g] = at
-		}
-	}
+	u := unsaved{live: l, id: st.session.ID, seen: l.lastSeenLocked(), firstUse: slices.Clone(l.firstUse)}
 	l.unsaved = false
 	return u, true
 }
@@ -111,8 +107,8 @@ func (s *Service) saveOne(tx *store.Tx, u *unsaved) error {
 		return err
 	}
 	changed := false
-	for g, at := range u.firstUse {
-		changed = sess.MarkUsed(g, at) || changed
+	for _, f := range u.firstUse {
+		changed = sess.MarkUsed(f.generation, f.at) || changed
 	}
 	if changed {
 		if err := s.putSession(tx, &sess); err != nil {

@@ -27,11 +27,17 @@ type Config struct {
 // Settings is what a configuration reload may change. A use case reads them once.
 type Settings struct {
 	Homeserver      Homeserver
+	AccessTTL       time.Duration // access tokens of OAuth sessions; ≥ 60 s
 	CompatTTL       time.Duration // access tokens of refreshable legacy sessions; ≥ 60 s
 	RefreshGrace    time.Duration // how long a consumed refresh token outlives the first use of its successor
 	RefreshIdle     time.Duration // sessions with a refresh token end after that long without any use; 0: never
 	PasswordEnabled bool
-	LoginLimit      Limit       // failed passwords; the zero value means off
+	Clients         map[string]Client // OAuth clients of the configuration, by ID
+	Admins          map[mxid.Localpart]bool
+	LoginLimit      Limit       // failed passwords; the zero value means off, here and below
+	AuthorizeLimit  Limit       // authorization requests per address
+	DeviceCodeLimit Limit       // device authorization requests per address
+	RegisterLimit   Limit       // client registrations per address
 	Log             *zap.Logger // never nil
 	Emit            func(Event) // audit log, metrics, Caddy events; never nil; must not block
 }
@@ -55,12 +61,14 @@ type Homeserver interface {
 	DeleteDevice(ctx context.Context, user mxid.Localpart, device mxid.DeviceID) error
 	DeleteUser(ctx context.Context, user mxid.Localpart, erase bool) error
 	ReactivateUser(ctx context.Context, user mxid.Localpart) error
+	AllowCrossSigningReset(ctx context.Context, user mxid.Localpart) error
 }
 
 // Event is something that happened, for the audit log, the metrics and Caddy's events. It holds no token and no password.
 type Event struct {
-	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, synapse_unreachable, reconciled
+	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_added, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, cross_signing_reset_allowed, key_rotated, synapse_unreachable, reconciled
 	Method    string // of a login: password; of a start or an end: the session's kind
+	Grant     string // of a start: what was presented, password, admin or an OAuth grant type without its urn
 	Reason    string // of a failure or an end; success or failure; granted or revoked, removed, erase
 	UserID    mxid.UserID
 	DeviceID  mxid.DeviceID
@@ -113,7 +121,7 @@ const (
 // Introspection is what the homeserver is told about an active token (RFC 7662 §2.2, Synapse mas.py).
 type Introspection struct {
 	SessionID ulid.ULID
-	Subject   ulid.ULID
+	Subject   ulid.ULID // zero, like the localpart: a client's own token
 	Localpart mxid.Localpart
 	DeviceID  mxid.DeviceID
 	ClientID  string

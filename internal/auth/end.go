@@ -32,12 +32,16 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 // endBatch is how many sessions one Update ends: a bot may have thousands, and a transaction has its bounds.
 const endBatch = 200
 
-// endSome ends live sessions of a user in tx, up to endBatch of them. If that many ended, there may be more.
-func (s *Service) endSome(tx *store.Tx, user ulid.ULID, reason string) ([]store.Session, error) {
+// endSome ends live sessions of a user in tx, up to endBatch of them, but not those that stay. If that many ended, there may be
+// more.
+func (s *Service) endSome(tx *store.Tx, user ulid.ULID, reason string, stays func(*store.Session) bool) ([]store.Session, error) {
 	var ended []store.Session
 	for sess, err := range tx.LiveSessions(user) {
 		if err != nil {
 			return nil, err
+		}
+		if stays(&sess) {
+			continue
 		}
 		if ended = append(ended, sess); len(ended) == endBatch {
 			break
@@ -51,12 +55,15 @@ func (s *Service) endSome(tx *store.Tx, user ulid.ULID, reason string) ([]store.
 	return ended, nil
 }
 
+// none stays.
+func none(*store.Session) bool { return false }
+
 // endRest ends what one Update did not: ended is what it did, and is returned with the rest.
 func (s *Service) endRest(ctx context.Context, user ulid.ULID, reason string, ended []store.Session) ([]store.Session, error) {
 	for last := len(ended); last == endBatch; {
 		var more []store.Session
 		err := s.update(ctx, func(tx *store.Tx) (err error) {
-			more, err = s.endSome(tx, user, reason)
+			more, err = s.endSome(tx, user, reason, none)
 			return err
 		})
 		if err != nil {
@@ -144,7 +151,8 @@ func (s *Service) Logout(ctx context.Context, text string, from From) error {
 	return nil
 }
 
-// LogoutAll ends every session of the token's user (Matrix CS §logout/all). ErrTokenUnknown: no live session of the token.
+// LogoutAll ends every session of the token's user (Matrix CS §logout/all), and every sign-in at our pages: from one of them
+// whoever has it could start another session. ErrTokenUnknown: no live session of the token.
 func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	sess, user, err := s.sessionByAccess(ctx, text)
 	if err != nil {
@@ -160,8 +168,10 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 		if over = err != nil || now.Ended(); over {
 			return nil
 		}
-		ended, err = s.endSome(tx, user.ID, "logout_all")
-		return err
+		if ended, err = s.endSome(tx, user.ID, "logout_all", none); err != nil {
+			return err
+		}
+		return removeBrowserSessions(tx, &user, store.BrowserSession{})
 	})
 	if err != nil {
 		return err
@@ -227,12 +237,15 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 	return nil
 }
 
-// EndSessions ends every live session of a user on an administrator's behalf and reports how many there were.
+// EndSessions ends every live session of a user, and every sign-in at our pages, on an administrator's behalf, and reports how
+// many sessions there were.
 func (s *Service) EndSessions(ctx context.Context, l mxid.Localpart, reason string) (int, error) {
 	var ended []store.Session
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) (err error) {
-		ended, err = s.endSome(tx, u.ID, reason)
-		return err
+		if ended, err = s.endSome(tx, u.ID, reason, none); err != nil {
+			return err
+		}
+		return removeBrowserSessions(tx, u, store.BrowserSession{})
 	})
 	if err != nil {
 		return 0, err

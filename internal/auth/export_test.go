@@ -8,6 +8,9 @@ func (s *Service) Flush(ctx context.Context) error { return s.flush(ctx) }
 // Sweep runs one sweep.
 func (s *Service) Sweep(ctx context.Context) error { return s.sweep(ctx) }
 
+// SweepOAuth runs one sweep of what belongs to the OAuth provider.
+func (s *Service) SweepOAuth(ctx context.Context) error { return s.sweepOAuth(ctx) }
+
 // ForgetLive drops every live object that nobody holds and that has nothing to save, as eviction does, or with unsaved also
 // those that a crash would lose.
 func (s *Service) ForgetLive(unsaved bool) {
@@ -22,3 +25,6 @@ func (s *Service) ForgetLive(unsaved bool) {
 		sh.mu.Unlock()
 	}
 }
+
+// SetBounds lowers what may be kept of clients and of pending grants.
+func (s *Service) SetBounds(clients, grants int) { s.bounds = bounds{clients: clients, grants: grants} }

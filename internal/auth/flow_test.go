@@ -19,7 +19,7 @@ func TestLoginRefreshLogout(t *testing.T) {
 	if err != nil || a.Verdict != auth.Active || a.UserID() != "@alice:example.org" {
 		t.Fatalf("judging a fresh token: got %v %v %q", a.Verdict, err, a.UserID())
 	}
-	done := a.Done()
+	done := a.Over().Done()
 	a.Release()
 
 	first, err := k.Refresh(t.Context(), in.RefreshToken.Reveal(), token.CompatRefresh, auth.From{})

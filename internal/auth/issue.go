@@ -20,12 +20,13 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 	if err != nil {
 		return Tokens{}, err
 	}
-	if err := checkIssue(&p, &info.User); err != nil {
+	set := s.settings.Load()
+	if err := set.checkIssue(&p, &info.User); err != nil {
 		return Tokens{}, err
 	}
-	st := start{user: info.User, kind: store.SessionPersonal, device: p.DeviceID, displayName: "Issued by an administrator", ttl: p.ExpiresIn}
+	st := start{user: info.User, kind: store.SessionPersonal, grant: "admin", device: p.DeviceID, displayName: "Issued by an administrator", ttl: p.ExpiresIn}
 	st.scope = append([]string{mxid.ScopeAPI}, p.Scope...)
-	st.gate = func(_ *store.Tx, u *store.User) error { return checkIssue(&p, u) }
+	st.gate = func(_ *store.Tx, u *store.User, _ *store.Session) error { return set.checkIssue(&p, u) }
 	if p.Legacy {
 		st.kind, st.scope = store.SessionCompat, nil
 		if st.device == "" {
@@ -34,12 +35,7 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 			}
 		}
 	}
-	var out Tokens
-	if st.device == "" {
-		out, err = s.commitSession(ctx, &st)
-	} else {
-		out, err = s.startSession(ctx, st)
-	}
+	out, err := s.start(ctx, st)
 	if errors.Is(err, ErrBadCredentials) {
 		err = fmt.Errorf("%w: the user was removed or deactivated meanwhile", ErrConflict)
 	}
@@ -47,7 +43,7 @@ func (s *Service) IssueToken(ctx context.Context, p IssueTokenParams) (Tokens, e
 }
 
 // checkIssue refuses what cannot be issued to the user as it is now.
-func checkIssue(p *IssueTokenParams, u *store.User) error {
+func (set *Settings) checkIssue(p *IssueTokenParams, u *store.User) error {
 	for _, sc := range p.Scope {
 		if sc != mxid.ScopeAdmin {
 			return fmt.Errorf("%w: there is no scope %q to be issued", ErrInvalid, sc)
@@ -60,7 +56,7 @@ func checkIssue(p *IssueTokenParams, u *store.User) error {
 		return fmt.Errorf("%w: %s is deactivated", ErrConflict, u.Localpart)
 	case admin && p.Legacy:
 		return fmt.Errorf("%w: a legacy token has no scopes", ErrInvalid)
-	case admin && !u.Admin:
+	case admin && !set.admin(u):
 		return fmt.Errorf("%w: %s has not the admin right", ErrConflict, u.Localpart)
 	}
 	return nil

@@ -19,6 +19,7 @@ type Admission struct {
 	Verdict Verdict
 	live    *liveSession
 	state   *liveState
+	admin   bool
 }
 
 // Judge judges an access token for the gate, and notes activity and first use. It does not allocate when the session is in
@@ -33,6 +34,10 @@ func (s *Service) Judge(ctx context.Context, text string, from From) (Admission,
 	}
 	h := t.Hash()
 	a, err := s.admit(ctx, t, h)
+	if a.state != nil && (a.state.user == nil || !a.state.api) { // not for the client-server API
+		a.Release()
+		return Admission{Verdict: Unknown}, err
+	}
 	if a.Verdict == Active && !from.Unproven {
 		a.live.note(a.state, h, s.now(), from)
 	}
@@ -56,7 +61,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 	}
 	st := l.state.Load()
 	if v := s.verdict(st, t, h); v != Unknown {
-		return Admission{Verdict: v, live: l, state: st}, nil
+		return Admission{Verdict: v, live: l, state: st, admin: s.mayAdminister(st)}, nil
 	}
 	l.unpin()
 	return Admission{Verdict: Unknown}, nil
@@ -71,16 +76,23 @@ func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
 	if kept == nil && !s.mint.Authentic(t) {
 		return Unknown
 	}
-	if kept == nil || !kept.Live(s.now()) {
+	if kept == nil || !kept.Live(s.now()) || s.suspended(st) {
 		return Expired
 	}
-	if st.user == nil || !st.api {
-		return Unknown
-	}
-	if st.user.locked.Load() {
+	if st.user != nil && st.user.locked.Load() {
 		return Locked
 	}
 	return Active
+}
+
+// suspended reports whether a session's client has been taken out of the configuration, perhaps by mistake: nothing is called
+// dead for that, and put back it lives again.
+func (s *Service) suspended(st *liveState) bool {
+	if st.registered || st.session.ClientID == "" {
+		return false
+	}
+	_, there := s.settings.Load().Clients[st.session.ClientID]
+	return !there
 }
 
 func (st *liveState) find(h token.Hash) *store.AccessToken {
@@ -92,12 +104,12 @@ func (st *liveState) find(h token.Hash) *store.AccessToken {
 	return nil
 }
 
-// Done is closed when the session has ended or its user has been locked; judge again to learn which. Nil: never.
-func (a Admission) Done() <-chan struct{} {
+// Over is done when the session has ended or its user has been locked; judge again to learn which. Nil: never.
+func (a Admission) Over() context.Context {
 	if a.live == nil {
 		return nil
 	}
-	return a.live.doneChan()
+	return a.live.overContext()
 }
 
 // Release lets the live session go. It is called once.
@@ -141,7 +153,19 @@ func (a Admission) SessionID() ulid.ULID {
 
 // Admin reports whether the token carries the server admin scope and its user has the right to it now.
 func (a Admission) Admin() bool {
-	return a.state != nil && a.state.admin && a.state.user != nil && a.state.user.admin.Load()
+	return a.admin && slices.Contains(a.state.adminScopes, mxid.ScopeAdmin)
+}
+
+// mayAdminister reports whether a session with admin scopes may have them now: by its user's right, or by that of the client
+// whose own it is.
+func (s *Service) mayAdminister(st *liveState) bool {
+	switch {
+	case len(st.adminScopes) == 0:
+		return false
+	case st.user == nil:
+		return s.settings.Load().Clients[st.session.ClientID].Admin
+	}
+	return st.user.admin.Load() || s.settings.Load().Admins[st.user.localpart]
 }
 
 // Introspect says what an access token is good for, with the leeway that the homeserver needs: it is active until
@@ -167,10 +191,13 @@ func (s *Service) Introspect(ctx context.Context, text string) (Introspection, e
 		return Introspection{}, ErrUserLocked
 	case Expired:
 		kept := a.state.find(h)
-		if kept == nil || !kept.Live(now.Add(-store.StaleAccess)) || a.state.user == nil || !a.state.api {
+		if s.suspended(a.state) {
+			return Introspection{}, ErrUnavailable
+		}
+		if kept == nil || !kept.Live(now.Add(-store.StaleAccess)) {
 			return Introspection{}, ErrTokenExpired
 		}
-		if a.state.user.locked.Load() {
+		if a.state.user != nil && a.state.user.locked.Load() {
 			return Introspection{}, ErrUserLocked
 		}
 	default:
@@ -184,24 +211,25 @@ func (a Admission) introspection(h token.Hash) Introspection {
 	st := a.state
 	i := Introspection{
 		SessionID: st.session.ID,
-		Subject:   st.user.id,
-		Localpart: st.user.localpart,
 		DeviceID:  st.session.DeviceID,
 		ClientID:  st.session.ClientID,
 		Scope:     st.scopes,
 		ExpiresAt: st.find(h).ExpiresAt,
 	}
-	if a.Admin() {
-		i.Scope = append(slices.Clip(st.scopes), mxid.ScopeAdmin)
+	if st.user != nil {
+		i.Subject, i.Localpart = st.user.id, st.user.localpart
+	}
+	if a.admin {
+		i.Scope = append(slices.Clip(st.scopes), st.adminScopes...)
 	}
 	return i
 }
 
-// grants says what a session's scope amounts to: the client-server API, the server admin API, and the scope tokens for the
-// homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before 1.138 knows only the latter).
-func grants(s *store.Session) (api, admin bool, scopes []string) {
-	api = s.Kind == store.SessionCompat || slices.Contains(s.Scope, mxid.ScopeAPI)
-	admin = slices.Contains(s.Scope, mxid.ScopeAdmin)
+// grants says what a session's scope amounts to: the client-server API, the admin scopes, which count only with the right to
+// them, and the other scope tokens for the homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before
+// 1.138 knows only the latter).
+func grants(s *store.Session) (api bool, admin, scopes []string) {
+	api = s.Kind == store.SessionCompat || slices.Contains(s.Scope, mxid.ScopeAPI) || slices.Contains(s.Scope, mxid.ScopeAPIUnstable)
 	if api {
 		scopes = append(scopes, mxid.ScopeAPI, mxid.ScopeAPIUnstable)
 	}
@@ -209,7 +237,10 @@ func grants(s *store.Session) (api, admin bool, scopes []string) {
 		scopes = append(scopes, stable, unstable)
 	}
 	for _, sc := range s.Scope {
-		if sc != mxid.ScopeAPI && sc != mxid.ScopeAdmin {
+		switch {
+		case isAdminScope(sc):
+			admin = append(admin, sc)
+		case sc != mxid.ScopeAPI && sc != mxid.ScopeAPIUnstable && !slices.Contains(scopes, sc):
 			scopes = append(scopes, sc)
 		}
 	}
@@ -235,10 +266,7 @@ func (l *liveSession) note(st *liveState, h token.Hash, now time.Time, from From
 	if t := st.find(h); t == nil || t.Generation != st.unused {
 		return
 	}
-	if _, known := l.firstUse[st.unused]; !known {
-		if l.firstUse == nil {
-			l.firstUse = make(map[uint64]time.Time, 1)
-		}
-		l.firstUse[st.unused] = now
+	if _, known := l.firstUse.of(st.unused); !known {
+		l.firstUse = append(l.firstUse, firstUse{st.unused, now})
 	}
 }

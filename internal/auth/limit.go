@@ -28,7 +28,27 @@ type limits struct {
 	pairs     *simplelru.LRU[pairKey, *rate.Limiter]
 	addresses *simplelru.LRU[netip.Prefix, *rate.Limiter]
 	accounts  *simplelru.LRU[string, *rate.Limiter]
+	spent     *simplelru.LRU[spendKey, *rate.Limiter]
 }
+
+// spendKey is what one address, browser or user does of one kind.
+type spendKey struct {
+	what limitKind
+	addr netip.Prefix
+	id   [16]byte
+}
+
+// limitKind is a thing that nobody has authenticated for.
+type limitKind uint8
+
+const (
+	limitAuthorize limitKind = iota + 1
+	limitDeviceCode
+	limitRegistration
+	limitUserCode
+	limitUserCodeBrowser
+	limitUserCodeUser
+)
 
 type pairKey struct {
 	account string
@@ -40,6 +60,7 @@ func newLimits(now func() time.Time) *limits {
 	l.pairs, _ = simplelru.NewLRU[pairKey, *rate.Limiter](maxCounters, nil)
 	l.addresses, _ = simplelru.NewLRU[netip.Prefix, *rate.Limiter](maxCounters, nil)
 	l.accounts, _ = simplelru.NewLRU[string, *rate.Limiter](maxCounters, nil)
+	l.spent, _ = simplelru.NewLRU[spendKey, *rate.Limiter](maxCounters, nil)
 	return l
 }
 
@@ -120,4 +141,23 @@ func (a *attempt) succeed() {
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
 	a.limits.pairs.Remove(a.key)
+}
+
+// spend counts one request of an address, or answers RateLimitError.
+func (l *limits) spend(what limitKind, limit Limit, addr netip.Addr) error {
+	return l.spendOne(spendKey{what: what, addr: limitPrefix(addr)}, limit)
+}
+
+func (l *limits) spendOne(key spendKey, limit Limit) error {
+	if limit.Burst <= 0 {
+		return nil
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := counter(l.spent, key, limit.Burst, limit.Window)
+	if !c.AllowN(now, 1) {
+		return &RateLimitError{RetryAfter: wait(c, now)}
+	}
+	return nil
 }

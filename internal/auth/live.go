@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type liveSessions struct {
 	server mxid.ServerName
 	shards [liveShards]liveShard
 	users  liveUsers
+	full   chan struct{} // capacity 1: objects cannot be evicted before they are saved
 }
 
 type liveShard struct {
@@ -51,12 +53,13 @@ type liveSession struct {
 	fill   chan struct{}             // capacity 1: one fill at a time
 
 	mu       sync.Mutex
-	stamp    uint64               // revision of the last flip
-	done     chan struct{}        // closed when the session ends or its user is locked; nil: nobody waits
-	firstUse map[uint64]time.Time // generation → its first use, on the monotonic clock
-	unsaved  bool                 // marks or activity that are not on disk yet
-	seen     store.LastSeen       // the newest activity, but for the address; zero: none since the fill
-	addr     netip.Addr           // of the newest activity
+	stamp    uint64             // revision of the last flip
+	over     context.Context    // ends when the session ends or its user is locked; nil: nobody waits
+	end      context.CancelFunc // of over
+	firstUse firstUses
+	unsaved  bool           // marks or activity that are not on disk yet
+	seen     store.LastSeen // the newest activity, but for the address; zero: none since the fill
+	addr     netip.Addr     // of the newest activity
 }
 
 // liveState is what judging needs of a session. It is never changed, only replaced.
@@ -64,13 +67,15 @@ type liveState struct {
 	session store.Session // without refresh tokens and seals; the zero ID: there is no such session
 	user    *liveUser     // nil: a client's own session
 	api     bool          // grants the client-server API
-	admin   bool          // grants the server admin API, if the user has the right
-	scopes  []string      // as the homeserver is told
+	scopes  []string      // as the homeserver is told, but for adminScopes
 	unused  uint64        // generation whose first use is awaited; 0: none
+
+	adminScopes []string // granted, if there is the right to them
+	registered  bool     // its client is in the store, not in the configuration
 }
 
 func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
-	ls := &liveSessions{db: db, server: server}
+	ls := &liveSessions{db: db, server: server, full: make(chan struct{}, 1)}
 	for i := range ls.shards {
 		ls.shards[i].sessions = make(map[token.Handle]*liveSession)
 		ls.shards[i].absent, _ = simplelru.NewLRU[token.Handle, struct{}](maxNegative/liveShards, nil)
@@ -125,8 +130,11 @@ func (ls *liveSessions) pinned(h token.Handle) *liveSession {
 	if _, ok := sh.absent.Get(h); ok {
 		return nil
 	}
-	if len(sh.sessions) >= maxLive/liveShards {
-		ls.evictLocked(sh)
+	for len(sh.sessions) >= maxLive/liveShards {
+		if !ls.evictLocked(sh) { // all of them have something to save
+			ls.wantFlush()
+			break
+		}
 	}
 	l := &liveSession{handle: h, fill: make(chan struct{}, 1)}
 	l.pins.Add(1)
@@ -134,8 +142,27 @@ func (ls *liveSessions) pinned(h token.Handle) *liveSession {
 	return l
 }
 
-// evictLocked makes room for one object, if there is one that nobody holds and that has nothing to save.
-func (ls *liveSessions) evictLocked(sh *liveShard) {
+// wantFlush asks for what is unsaved to be written soon.
+func (ls *liveSessions) wantFlush() {
+	select {
+	case ls.full <- struct{}{}:
+	default:
+	}
+}
+
+// trim evicts what is beyond the bound, after a batch has been saved.
+func (ls *liveSessions) trim() {
+	for i := range ls.shards {
+		sh := &ls.shards[i]
+		sh.mu.Lock()
+		for len(sh.sessions) > maxLive/liveShards && ls.evictLocked(sh) {
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// evictLocked makes room for one object, and reports whether there was one that nobody holds and that has nothing to save.
+func (ls *liveSessions) evictLocked(sh *liveShard) bool {
 	var victim *liveSession
 	var oldest time.Time
 	probes := 0
@@ -149,9 +176,11 @@ func (ls *liveSessions) evictLocked(sh *liveShard) {
 			}
 		}
 	}
-	if victim != nil {
-		ls.dropLocked(sh, victim)
+	if victim == nil {
+		return false
 	}
+	ls.dropLocked(sh, victim)
+	return true
 }
 
 // dropLocked takes an object out of the map, together with its share in its user.
@@ -185,9 +214,13 @@ func (ls *liveSessions) filled(ctx context.Context, l *liveSession) error {
 func (ls *liveSessions) read(l *liveSession) error {
 	var s store.Session
 	var revision uint64
+	registered := false
 	err := ls.db.View(func(tx *store.Tx) (err error) {
 		revision = tx.Revision()
-		s, err = tx.SessionByAccessHandle(l.handle)
+		if s, err = tx.SessionByAccessHandle(l.handle); err != nil || s.ClientID == "" {
+			return err
+		}
+		registered, err = isRegistered(tx, s.ClientID)
 		return err
 	})
 	var u *liveUser
@@ -201,10 +234,21 @@ func (ls *liveSessions) read(l *liveSession) error {
 	if err != nil {
 		return err
 	}
-	if !l.set(newLiveState(&s, u), revision) && u != nil {
+	st := newLiveState(&s, u)
+	st.registered = registered
+	if !l.set(st, revision) && u != nil {
 		ls.users.release(u, l)
 	}
 	return nil
+}
+
+// isRegistered reports whether a client is in the store. It stays there while it has a session.
+func isRegistered(tx *store.Tx, client string) (bool, error) {
+	_, err := tx.Client(client)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // set fills the object from a snapshot, unless a flip has overtaken it.
@@ -247,7 +291,9 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	defer l.mu.Unlock()
 	l.stamp = revision
 	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {
-		l.state.Store(newLiveState(s, old.user))
+		st := newLiveState(s, old.user)
+		st.registered = old.registered
+		l.state.Store(st)
 	}
 	l.rememberFirstUses(s)
 	if s.Ended() {
@@ -313,7 +359,7 @@ func newLiveState(s *store.Session, u *liveUser) *liveState {
 		}
 	}
 	st.session.Consumed = nil
-	st.api, st.admin, st.scopes = grants(s)
+	st.api, st.adminScopes, st.scopes = grants(s)
 	return st
 }
 
@@ -326,23 +372,27 @@ func (l *liveSession) evictable() (lastUse time.Time, ok bool) {
 	return l.seen.At, l.pins.Load() == 0 && !l.unsaved
 }
 
-// doneChan returns a channel that is closed when the session ends or its user is locked; at once if that is so already.
-func (l *liveSession) doneChan() <-chan struct{} {
+// overContext returns a context that ends when the session ends or its user is locked; it has ended if that is so already.
+func (l *liveSession) overContext() context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.state.Load()
 	if st.session.Ended() || (st.user != nil && st.user.locked.Load()) {
-		return closedChan
+		return endedContext
 	}
-	if l.done == nil {
-		l.done = make(chan struct{})
+	if l.over == nil {
+		l.over, l.end = context.WithCancel(context.Background())
 	}
-	return l.done
+	return l.over
 }
 
-var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+var endedContext = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
-// cut wakes those who wait for the session's end. A later wait gets a new channel.
+// cut wakes those who wait for the session's end. A later wait gets a new context.
 func (l *liveSession) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -350,28 +400,38 @@ func (l *liveSession) cut() {
 }
 
 func (l *liveSession) closeLocked() {
-	if l.done != nil {
-		close(l.done)
-		l.done = nil
+	if l.over != nil {
+		l.end()
+		l.over, l.end = nil, nil
 	}
+}
+
+// firstUses are the first uses of generations, on the monotonic clock: one or two.
+type firstUses []firstUse
+
+type firstUse struct {
+	generation uint64
+	at         time.Time
+}
+
+// of returns the first use of a generation, if it is known.
+func (f firstUses) of(generation uint64) (time.Time, bool) {
+	for i := range f {
+		if f[i].generation == generation {
+			return f[i].at, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // rememberFirstUses takes over the first uses that the record knows, and forgets those of generations that are gone.
 func (l *liveSession) rememberFirstUses(s *store.Session) {
-	for g := range l.firstUse {
-		if !waitsFor(s, g) {
-			delete(l.firstUse, g)
-		}
-	}
+	l.firstUse = slices.DeleteFunc(l.firstUse, func(f firstUse) bool { return !waitsFor(s, f.generation) })
 	for i := range s.Consumed {
 		c := &s.Consumed[i]
-		if _, known := l.firstUse[c.Generation+1]; known || c.SuccessorUsedAt.IsZero() {
-			continue
+		if _, known := l.firstUse.of(c.Generation + 1); !known && !c.SuccessorUsedAt.IsZero() {
+			l.firstUse = append(l.firstUse, firstUse{c.Generation + 1, c.SuccessorUsedAt})
 		}
-		if l.firstUse == nil {
-			l.firstUse = make(map[uint64]time.Time, 1)
-		}
-		l.firstUse[c.Generation+1] = c.SuccessorUsedAt
 	}
 }
 

@@ -44,9 +44,11 @@ func (s *Service) login(ctx context.Context, p LoginParams) (Tokens, error) {
 		return Tokens{}, err
 	}
 	st := start{
-		user: user, kind: store.SessionCompat, device: p.DeviceID, displayName: p.DisplayName, refreshable: p.Refreshable, from: p.From,
-		gate: s.samePassword(hash.Hash, s.upgraded(ctx, &p, hash.Hash)),
+		user: user, kind: store.SessionCompat, grant: "password", device: p.DeviceID, displayName: p.DisplayName,
+		refreshable: p.Refreshable, from: p.From,
 	}
+	same := s.samePassword(hash.Hash, s.upgraded(ctx, &p, hash.Hash))
+	st.gate = func(tx *store.Tx, user *store.User, _ *store.Session) error { return same(tx, user) }
 	if p.Refreshable {
 		st.ttl = set.CompatTTL
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -22,6 +23,7 @@ const (
 // modelSession is a session as the rules describe it, without hashes, seals or records: every token in clear.
 type modelSession struct {
 	id      string
+	client  string // of an OAuth session; empty: a legacy one
 	ended   bool
 	refresh []string          // by generation, all of them
 	used    map[int]time.Time // generation → first use
@@ -87,8 +89,7 @@ func TestSessionsAgainstTheModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := &modelWorld{T: t, r: rand.New(rand.NewPCG(seed, 1)), k: authtest.NewService(t, authtest.Options{Idle: true})}
-			w.k.MustAddUser(t, "alice")
+			w := &modelWorld{T: t, r: rand.New(rand.NewPCG(seed, 1)), k: provider(t)}
 			for range 1500 {
 				w.step()
 			}
@@ -142,8 +143,14 @@ func (w *modelWorld) login() {
 	if w.locked {
 		w.lock()
 	}
-	in := w.k.MustLogin(w, "alice", "")
-	m := &modelSession{id: in.SessionID.String(), refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time)}
+	var in auth.Tokens
+	client := []string{"", staticID}[w.r.IntN(2)]
+	if client == "" {
+		in = w.k.MustLogin(w, "alice", "")
+	} else {
+		in = signIn(w.T, w.k, "alice").session(client, onDevice(mxid.DeviceID(fmt.Sprintf("DEVICE%04d", len(w.sessions))))).Tokens
+	}
+	m := &modelSession{id: in.SessionID.String(), client: client, refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time)}
 	m.add(in.AccessToken.Reveal(), in.ExpiresAt, w.k.Now())
 	w.sessions = append(w.sessions, m)
 }
@@ -169,7 +176,10 @@ func (w *modelWorld) refresh(m *modelSession) {
 	if w.r.IntN(50) == 0 {
 		gen = w.r.IntN(len(m.refresh))
 	}
-	got, err := w.k.Refresh(w.Context(), m.refresh[gen], token.CompatRefresh, auth.From{})
+	if !m.ended && w.r.IntN(10) == 0 {
+		w.crossed(m, m.refresh[gen])
+	}
+	got, err := w.present(m, m.refresh[gen])
 	if m.ended || gen < m.current() && !m.inGrace(gen, now) {
 		if !errors.Is(err, auth.ErrTokenUnknown) {
 			w.Fatalf("%s: refresh with generation %d of %d, ended %v: got %v, want an unknown token", m.id, gen, m.current(), m.ended, err)
@@ -195,6 +205,28 @@ func (w *modelWorld) refresh(m *modelSession) {
 	}
 	if left := got.ExpiresAt.Sub(now); left < time.Minute {
 		w.Fatalf("%s: handed out an access token with %v left", m.id, left)
+	}
+}
+
+// present is a refresh at the endpoint of the session's kind.
+func (w *modelWorld) present(m *modelSession, text string) (auth.Tokens, error) {
+	if m.client == "" {
+		return w.k.Refresh(w.Context(), text, token.CompatRefresh, auth.From{})
+	}
+	return w.k.RefreshOAuth(w.Context(), auth.RefreshParams{Text: text, ClientID: m.client})
+}
+
+// crossed presents a refresh token as another client, or at the endpoint of the other kind: whatever the token, nothing changes.
+func (w *modelWorld) crossed(m *modelSession, text string) {
+	_, err := w.k.RefreshOAuth(w.Context(), auth.RefreshParams{Text: text, ClientID: "another"})
+	if !errors.Is(err, auth.ErrGrantInvalid) && !errors.Is(err, auth.ErrTokenUnknown) {
+		w.Fatalf("%s: refresh as another client: got %v", m.id, err)
+	}
+	if m.client == "" {
+		return
+	}
+	if _, err := w.k.Refresh(w.Context(), text, token.CompatRefresh, auth.From{}); !errors.Is(err, auth.ErrTokenUnknown) {
+		w.Fatalf("%s: a legacy refresh of an OAuth session: got %v", m.id, err)
 	}
 }
 
@@ -228,7 +260,16 @@ func (w *modelWorld) logout(m *modelSession) {
 	for _, a := range m.access {
 		texts = append(texts, a.text)
 	}
-	err := w.k.Logout(w.Context(), texts[w.r.IntN(len(texts))], auth.From{})
+	text := texts[w.r.IntN(len(texts))]
+	if m.client != "" && w.r.IntN(2) == 0 {
+		if w.r.IntN(2) == 0 {
+			text = m.refresh[w.r.IntN(len(m.refresh))]
+		}
+		w.must("revoke", w.k.Revoke(w.Context(), text, auth.From{}))
+		m.ended = true
+		return
+	}
+	err := w.k.Logout(w.Context(), text, auth.From{})
 	if m.ended != errors.Is(err, auth.ErrTokenUnknown) || err != nil && !m.ended {
 		w.Fatalf("%s: logout of a session that is over: %v, got %v", m.id, m.ended, err)
 	}

@@ -132,7 +132,7 @@ func settleAccount(ctx context.Context, set *Settings, user *store.User) error {
 // removeRefused takes back a user whom the homeserver does not want, so that nothing is left of the attempt.
 func (s *Service) removeRefused(ctx context.Context, user *store.User, why error) error {
 	err := s.update(ctx, func(tx *store.Tx) error {
-		if _, err := s.endSome(tx, user.ID, "user_removed"); err != nil {
+		if _, err := s.endSome(tx, user.ID, "user_removed", none); err != nil {
 			return err
 		}
 		if err := s.removePassword(tx, user); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
@@ -29,21 +30,35 @@ const reasonReplayed = "refresh_replayed"
 // ErrTokenUnknown: the session is over, or is now because the token was one of its past. Anything else: try again later.
 // Gate: the Update that finds the presented token among those of its session.
 func (s *Service) Refresh(ctx context.Context, text string, kind token.Kind, from From) (Tokens, error) {
+	return s.refresh(ctx, text, kind, &RefreshParams{From: from})
+}
+
+// RefreshOAuth is Refresh at the token endpoint, for a client that has been authenticated.
+//
+// ErrTokenUnknown as there. ErrGrantInvalid: the token is another client's. ErrScopeDenied: a scope that was not granted, or
+// without the device. Nothing has changed.
+func (s *Service) RefreshOAuth(ctx context.Context, p RefreshParams) (Tokens, error) {
+	return s.refresh(ctx, p.Text, token.Refresh, &p)
+}
+
+func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *RefreshParams) (Tokens, error) {
 	t, err := token.Parse(text)
 	if err != nil || t.Kind != kind || !s.mint.Authentic(t) {
 		return Tokens{}, ErrTokenUnknown
 	}
 	var out Tokens
-	err = s.hold(ctx, func() (err error) {
-		out, err = s.rotate(ctx, t, from)
+	err = s.hold(ctx, func(ctx context.Context) (err error) {
+		out, err = s.rotate(ctx, t, p)
 		return err
 	})
 	return out, err
 }
 
-// hold runs fn until it comes to a verdict, for as long as a client can be made to wait.
-func (s *Service) hold(ctx context.Context, fn func() error) error {
-	err := fn()
+// hold runs fn until it comes to a verdict, for as long as a client can be made to wait: what fn itself waits for counts.
+func (s *Service) hold(ctx context.Context, fn func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, holdFor)
+	defer cancel()
+	err := fn(ctx)
 	if settled(err) {
 		return err
 	}
@@ -52,29 +67,32 @@ func (s *Service) hold(ctx context.Context, fn func() error) error {
 		return err
 	}
 	defer s.holding.Add(-1)
-	end := time.NewTimer(holdFor)
-	defer end.Stop()
 	for pause := holdFirst; ; pause = min(2*pause, holdLongest) {
 		select {
 		case <-time.After(pause):
-		case <-end.C:
-			return err
 		case <-ctx.Done():
 			return err
 		}
-		if err = fn(); settled(err) {
+		if err = fn(ctx); settled(err) {
 			return err
 		}
 	}
 }
 
-func settled(err error) bool { return err == nil || errors.Is(err, ErrTokenUnknown) }
+// settled reports whether fn came to a verdict: it will say the same when it is asked again.
+func settled(err error) bool {
+	return err == nil || errors.Is(err, ErrTokenUnknown) || errors.Is(err, ErrGrantInvalid) || errors.Is(err, ErrGrantReplayed) ||
+		errors.Is(err, ErrScopeDenied) || errors.Is(err, ErrClientUnknown) || errors.Is(err, ErrHomeserver)
+}
 
 // rotate is one attempt at a refresh: look the session up, mint what may be needed, decide in one Update.
-func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens, error) {
+func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (Tokens, error) {
 	set := s.settings.Load()
 	sess, user, err := s.sessionByRefresh(t.Handle)
 	if err != nil {
+		return Tokens{}, err
+	}
+	if err := p.allowed(&sess); err != nil {
 		return Tokens{}, err
 	}
 	r, err := s.newRotation(set, t, &sess)
@@ -91,6 +109,9 @@ func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens,
 		}
 		if replayed, outcome = false, rotatedUnknown; sess.Ended() {
 			return nil
+		}
+		if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+			return err
 		}
 		if pair, outcome, err = r.apply(&sess, tx.Now()); err != nil {
 			return err
@@ -109,14 +130,14 @@ func (s *Service) rotate(ctx context.Context, t token.Token, from From) (Tokens,
 	}
 	if err != nil || outcome == rotatedUnknown {
 		if replayed {
-			s.ended(&sess, s.userID(user.Localpart), from)
+			s.ended(&sess, s.userID(user.Localpart), p.From)
 		}
 		return Tokens{}, ErrTokenUnknown
 	}
-	s.live.noteRefresh(sess.AccessHandle, s.now(), from)
+	s.live.noteRefresh(sess.AccessHandle, s.now(), p.From)
 	out := s.tokens(&sess, &user, pair.Access, pair.AccessExpiresAt)
 	out.RefreshToken = token.NewSecret(pair.Refresh.Reveal())
-	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: from.Addr})
+	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: p.From.Addr})
 	return out, nil
 }
 
@@ -140,6 +161,16 @@ func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user sto
 	return sess, user, nil
 }
 
+// ClientOfRefresh returns the client of the live session that a refresh token is of. ErrTokenUnknown: there is none.
+func (s *Service) ClientOfRefresh(text string) (string, error) {
+	t, err := token.Parse(text)
+	if err != nil || t.Kind != token.Refresh || !s.mint.Authentic(t) {
+		return "", ErrTokenUnknown
+	}
+	sess, _, err := s.sessionByRefresh(t.Handle)
+	return sess.ClientID, err
+}
+
 // newRotation mints and seals all that the Update may need, so that the writer only decides.
 func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session) (*rotation, error) {
 	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), grace: set.RefreshGrace}
@@ -160,7 +191,47 @@ func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session)
 }
 
 // ttl is the life of an access token of a refreshable session.
-func (set *Settings) ttl(store.SessionKind) time.Duration { return set.CompatTTL }
+func (set *Settings) ttl(k store.SessionKind) time.Duration {
+	if k == store.SessionCompat {
+		return set.CompatTTL
+	}
+	return set.AccessTTL
+}
+
+// allowed refuses a refresh by another client than the session's, or for other scopes than those granted. A legacy refresh
+// has no client.
+func (p *RefreshParams) allowed(sess *store.Session) error {
+	if sess.ClientID != p.ClientID {
+		return ErrGrantInvalid
+	}
+	if p.Scope == nil {
+		return nil
+	}
+	for _, sc := range p.Scope {
+		if !slices.Contains(sess.Scope, sc) {
+			return ErrScopeDenied
+		}
+	}
+	if sess.DeviceID != "" && !sameDevice(p.Scope, sess.DeviceID) {
+		return ErrScopeDenied
+	}
+	return nil
+}
+
+// stillGranted drops admin scopes to which the user has no right, or not any more.
+func (set *Settings) stillGranted(scope []string, u *store.User) []string {
+	if set.admin(u) {
+		return scope
+	}
+	return withoutAdmin(scope)
+}
+
+func withoutAdmin(scope []string) []string {
+	if !slices.ContainsFunc(scope, isAdminScope) {
+		return scope
+	}
+	return slices.DeleteFunc(slices.Clone(scope), isAdminScope)
+}
 
 // tokenKinds are the kinds of a session's access and refresh tokens.
 func tokenKinds(k store.SessionKind) (access, refresh token.Kind) {
@@ -179,14 +250,14 @@ func (s *Service) tokens(sess *store.Session, user *store.User, access token.Tok
 		SessionID:   sess.ID,
 		UserID:      s.userID(user.Localpart),
 		DeviceID:    sess.DeviceID,
-		Scope:       sess.Scope,
+		Scope:       s.settings.Load().stillGranted(sess.Scope, user),
 		AccessToken: token.NewSecret(access.Reveal()),
 		ExpiresAt:   end,
 	}
 }
 
 // firstUses returns what the live session of a handle knows of first uses, if it is in memory.
-func (ls *liveSessions) firstUses(h token.Handle) map[uint64]time.Time {
+func (ls *liveSessions) firstUses(h token.Handle) firstUses {
 	l := ls.peek(h)
 	if l == nil {
 		return nil
@@ -194,14 +265,7 @@ func (ls *liveSessions) firstUses(h token.Handle) map[uint64]time.Time {
 	defer l.unpin()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.firstUse) == 0 {
-		return nil
-	}
-	out := make(map[uint64]time.Time, len(l.firstUse))
-	for g, at := range l.firstUse {
-		out[g] = at
-	}
-	return out
+	return slices.Clone(l.firstUse)
 }
 
 // noteRefresh remembers a refresh as activity, if the session is in memory.

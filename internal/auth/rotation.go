@@ -20,7 +20,7 @@ type rotation struct {
 	nonce     [24]byte        // for sealing again
 	ttl       time.Duration
 	grace     time.Duration
-	firstUse  map[uint64]time.Time // what the live session knows beyond the record; may be nil
+	firstUse  firstUses // what the live session knows beyond the record
 }
 
 // rotated is what a rotation comes to.
@@ -37,8 +37,8 @@ const (
 //
 // An error means a broken record: no verdict.
 func (r *rotation) apply(s *store.Session, now time.Time) (token.Successor, rotated, error) {
-	for g, at := range r.firstUse {
-		s.MarkUsed(g, at)
+	for _, f := range r.firstUse {
+		s.MarkUsed(f.generation, f.at)
 	}
 	h := r.presented.Hash()
 	if h == s.Refresh {
@@ -107,7 +107,7 @@ func (r *rotation) find(s *store.Session, h token.Hash, now time.Time) *store.Co
 
 // inGrace prefers the live session's knowledge of the first use, which is on the monotonic clock.
 func (r *rotation) inGrace(c *store.ConsumedToken, now time.Time) bool {
-	if at, ok := r.firstUse[c.Generation+1]; ok {
+	if at, ok := r.firstUse.of(c.Generation + 1); ok {
 		return now.Sub(at) < r.grace
 	}
 	return c.InGrace(now, r.grace)

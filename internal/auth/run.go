@@ -31,9 +31,11 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("reading jobs: %w", err)
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.every(ctx, flushEvery, s.flush) })
+	wg.Go(func() { s.flushes(ctx) })
 	wg.Go(func() { s.after(ctx, firstSweep, s.sweep); s.every(ctx, sweepEvery, s.sweep) })
+	wg.Go(func() { s.every(ctx, sweepEvery, s.sweepOAuth) })
 	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
+	wg.Go(func() { s.makeFirstKeys(ctx) })
 	wg.Go(func() { s.count(ctx) })
 	<-ctx.Done()
 	s.jobs.close()
@@ -41,6 +43,19 @@ func (s *Service) Run(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalFlush)
 	defer cancel()
 	return s.flush(last)
+}
+
+// flushes writes activity in batches: from time to time, and when there is no more room for what is unsaved.
+func (s *Service) flushes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(flushEvery):
+		case <-s.live.full:
+		}
+		s.attempt(ctx, s.flush)
+	}
 }
 
 // after runs a chore once.
@@ -71,6 +86,13 @@ func (s *Service) every(ctx context.Context, pause time.Duration, chore func(con
 		began := s.now()
 		s.attempt(ctx, chore)
 		next.Reset(max(pause, sweepsFewest*s.now().Sub(began)))
+	}
+}
+
+// makeFirstKeys makes the signing keys on the first start, beside everything else.
+func (s *Service) makeFirstKeys(ctx context.Context) {
+	if _, err := s.Keys(ctx); err != nil && ctx.Err() == nil {
+		s.settings.Load().Log.Error("making signing keys failed, it will be tried again when they are needed", zap.Error(err))
 	}
 }
 

@@ -26,6 +26,10 @@ type Service struct {
 	live     *liveSessions
 	users    userMutex
 	limits   *limits
+	polls    *polls
+	keys     keyring
+	redeemed sync.Map // :: ulid.ULID → time.Time; see noteRedeemed
+	bounds   bounds
 	jobs     worker
 	clock    clock
 	holding  atomic.Int64                   // refreshes that are held
@@ -45,6 +49,8 @@ func New(c Config, settings Settings) (*Service, error) {
 		mint:   token.NewMint(c.DB.TokenKey(), c.Rand),
 		live:   newLiveSessions(c.DB, c.ServerName),
 		limits: newLimits(c.Now),
+		polls:  newPolls(),
+		bounds: bounds{clients: maxClients, grants: maxPending},
 		rand:   lockedReader{r: c.Rand},
 	}
 	var err error
@@ -121,7 +127,15 @@ func (s *Service) putUser(tx *store.Tx, u *store.User) error {
 
 // update runs one use case's transaction; what is not a verdict of the use case is trouble of the store.
 func (s *Service) update(ctx context.Context, fn func(tx *store.Tx) error) error {
-	err := s.DB.Update(ctx, fn)
+	return troubled(s.DB.Update(ctx, fn))
+}
+
+// spareUpdate is update for what nobody has authenticated for: it must not crowd out the others.
+func (s *Service) spareUpdate(ctx context.Context, fn func(tx *store.Tx) error) error {
+	return troubled(s.DB.UpdateSpare(ctx, fn))
+}
+
+func troubled(err error) error {
 	if errors.Is(err, store.ErrUnavailable) {
 		return errors.Join(ErrUnavailable, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
@@ -15,14 +17,24 @@ import (
 type start struct {
 	user        store.User
 	kind        store.SessionKind
+	grant       string // as in Event
 	device      mxid.DeviceID
 	displayName string // of the device, if it is new
 	refreshable bool
 	clientID    string
 	scope       []string
-	ttl         time.Duration                              // of the access token; 0: it never expires
-	gate        func(tx *store.Tx, user *store.User) error // what else has to hold in the Update, and is consumed there
+	ttl         time.Duration                                                   // of the access token; 0: it never expires
+	approver    ulid.ULID                                                       // the browser session in which it was approved
+	gate        func(tx *store.Tx, user *store.User, sess *store.Session) error // what else has to hold in the Update, and is consumed there
 	from        From
+}
+
+// start puts a new session on its device, or without one just into the store.
+func (s *Service) start(ctx context.Context, st start) (Tokens, error) {
+	if st.device == "" {
+		return s.commitSession(ctx, &st)
+	}
+	return s.startSession(ctx, st)
 }
 
 // startSession puts a new session on a device: Synapse first, commit last (log in, redeem, issue on a device).
@@ -69,7 +81,7 @@ func (s *Service) commitSession(ctx context.Context, st *start) (Tokens, error) 
 			return ErrUserLocked
 		}
 		if st.gate != nil {
-			if err := st.gate(tx, &user); err != nil {
+			if err := st.gate(tx, &user, sess); err != nil {
 				return err
 			}
 		}
@@ -83,17 +95,20 @@ func (s *Service) commitSession(ctx context.Context, st *start) (Tokens, error) 
 	if st.refreshable {
 		out.RefreshToken = token.NewSecret(refresh.Reveal())
 	}
+	if st.kind == store.SessionOAuth2 {
+		s.noteRedeemed(sess)
+	}
 	if replaced != nil {
 		s.ended(replaced, out.UserID, st.from)
 	}
-	s.started(sess, out.UserID, st.from)
+	s.started(sess, out.UserID, st)
 	return out, nil
 }
 
-func (s *Service) started(sess *store.Session, user mxid.UserID, from From) {
+func (s *Service) started(sess *store.Session, user mxid.UserID, st *start) {
 	s.emit(Event{
-		Name: "session_started", Method: sess.Kind.String(), UserID: user,
-		DeviceID: sess.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: from.Addr,
+		Name: "session_started", Method: sess.Kind.String(), Grant: st.grant, UserID: user,
+		DeviceID: sess.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: st.from.Addr,
 	})
 }
 
@@ -155,7 +170,9 @@ func (s *Service) announceDevice(ctx context.Context, st *start) error {
 	if !unreachable(trouble) {
 		return fmt.Errorf("%w: %w", ErrHomeserver, trouble)
 	}
-	s.unreachable(set, trouble)
+	if !errors.Is(ctx.Err(), context.Canceled) { // the caller went away: that says nothing of synapse
+		s.unreachable(set, trouble)
+	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, trouble)
 }
 
@@ -218,7 +235,8 @@ func upsertDevice(ctx context.Context, set *Settings, st *start, held bool) erro
 func (s *Service) newSession(st *start) (sess *store.Session, access, refresh token.Token, err error) {
 	accessKind, refreshKind := tokenKinds(st.kind)
 	sess = &store.Session{
-		Kind: st.kind, UserID: st.user.ID, DeviceID: st.device, ClientID: st.clientID, Scope: st.scope, CreatedAt: s.now(), Generation: 1,
+		Kind: st.kind, UserID: st.user.ID, DeviceID: st.device, ClientID: st.clientID, Scope: st.scope, Approver: st.approver,
+		CreatedAt: s.now(), Generation: 1,
 	}
 	if sess.ID, err = s.newID(); err != nil {
 		return nil, access, refresh, err

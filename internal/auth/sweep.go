@@ -64,6 +64,9 @@ func (s *Service) sweepNeed(tx *store.Tx, sess *store.Session) (need, error) {
 		}
 		return sweepNothing, nil
 	}
+	if sess.Kind == store.SessionClient && sess.PruneAccess(now) && len(sess.Access) == 0 {
+		return sweepEnd, nil // a client asks for a new one
+	}
 	set := s.settings.Load()
 	if set.RefreshIdle > 0 && sess.RefreshHandle != (token.Handle{}) && s.clock.trusted() {
 		last, err := s.lastUse(tx, sess)

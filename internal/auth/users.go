@@ -162,9 +162,12 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 			return fmt.Errorf("%w: %s is deactivated", ErrConflict, l)
 		}
 		if ended = nil; endSessions {
-			if ended, err = s.endSome(tx, u.ID, "password_changed"); err != nil {
+			if ended, err = s.endSome(tx, u.ID, "password_changed", none); err != nil {
 				return err
 			}
+		}
+		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
+			return err
 		}
 		if hash == "" {
 			return s.removePassword(tx, u)
@@ -230,7 +233,10 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 		if err := s.removePassword(tx, u); err != nil {
 			return err
 		}
-		if ended, err = s.endSome(tx, u.ID, "deactivated"); err != nil {
+		if ended, err = s.endSome(tx, u.ID, "deactivated", none); err != nil {
+			return err
+		}
+		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
 			return err
 		}
 		return s.listAccount(tx, u.ID)

@@ -137,7 +137,7 @@ func TestERR04_LockAndUnlock(t *testing.T) {
 	a, err := k.Judge(t.Context(), in.AccessToken.Reveal(), auth.From{})
 	must(t, err)
 	defer a.Release()
-	done := a.Done()
+	done := a.Over().Done()
 	must(t, k.Lock(t.Context(), "alice"))
 	select {
 	case <-done:
@@ -155,7 +155,7 @@ func TestERR04_LockAndUnlock(t *testing.T) {
 		t.Errorf("after unlock: got %v", v)
 	}
 	select {
-	case <-a.Done():
+	case <-a.Over().Done():
 		t.Error("the channel after an unlock is closed")
 	default:
 	}

@@ -17,11 +17,14 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
 
-// Config is what a Handler needs; every field but Support must be set.
+// Config is what a Handler needs; every field but Support must be set. Without Metadata, Issuer and Account are not needed.
 type Config struct {
 	Service    *auth.Service
 	ServerName mxid.ServerName
 	BaseURL    *url.URL                      // where clients reach the homeserver; an absolute URL with a host
+	Issuer     string                        // with a trailing slash
+	Account    string                        // the account page (MSC4191)
+	Metadata   http.HandlerFunc              // answers with the provider document; nil: there is no OAuth API
 	Support    Support                       // zero: no such document
 	From       func(*http.Request) auth.From // who asks, as the web server determined it
 	Now        func() time.Time
@@ -60,12 +63,13 @@ func New(c Config) *Handler {
 		route.LogoutAll: {name: "logout_all", post: h.logoutAll},
 		route.Refresh:   {name: "refresh", post: h.refresh, refresh: true},
 
-		route.WellKnownClient:  h.document("well_known_client", clientDocument(c.BaseURL)),
+		route.WellKnownClient:  h.document("well_known_client", clientDocument(&c)),
 		route.WellKnownServer:  h.document("well_known_server", serverDocument(c.BaseURL)),
 		route.WellKnownSupport: h.supportDocument(c.Support),
-
-		// route.AuthMetadata and route.AuthIssuer are not here: 404 M_UNRECOGNIZED on them is how a server says that it
-		// has no OAuth API (Matrix CS §server-metadata-discovery, MSC2965).
+	}
+	if c.Metadata != nil { // Else 404 M_UNRECOGNIZED: how a server says so (Matrix CS §server-metadata-discovery, MSC2965).
+		h.endpoints[route.AuthMetadata] = endpoint{name: "auth_metadata", get: c.Metadata}
+		h.endpoints[route.AuthIssuer] = h.document("auth_issuer", issuerDocument{c.Issuer})
 	}
 	return h
 }

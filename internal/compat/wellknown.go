@@ -32,6 +32,16 @@ type (
 		Homeserver struct {
 			BaseURL string `json:"base_url"`
 		} `json:"m.homeserver"`
+		Authentication *clientAuthentication `json:"org.matrix.msc2965.authentication,omitempty"`
+	}
+	// clientAuthentication is what clients before Matrix 1.15 look for (MSC2965).
+	clientAuthentication struct {
+		Issuer  string `json:"issuer"`
+		Account string `json:"account"`
+	}
+	// issuerDocument is auth_issuer, for the same clients (MSC2965).
+	issuerDocument struct {
+		Issuer string `json:"issuer"`
 	}
 	// serverWellKnown is /.well-known/matrix/server (Matrix SS §getwell-knownmatrixserver).
 	serverWellKnown struct {
@@ -39,9 +49,12 @@ type (
 	}
 )
 
-// clientDocument tells clients where the homeserver is.
-func clientDocument(base *url.URL) (d clientWellKnown) {
-	d.Homeserver.BaseURL = strings.TrimSuffix(base.String(), "/")
+// clientDocument tells clients where the homeserver is, and who signs people in.
+func clientDocument(c *Config) (d clientWellKnown) {
+	d.Homeserver.BaseURL = strings.TrimSuffix(c.BaseURL.String(), "/")
+	if c.Metadata != nil {
+		d.Authentication = &clientAuthentication{Issuer: c.Issuer, Account: c.Account}
+	}
 	return d
 }
 

@@ -32,6 +32,52 @@ func TestDSC17_NoOAuth(t *testing.T) {
 	}
 }
 
+// TestDSC01_Metadata: the provider's document is somebody else's to make, at both addresses; the issuer stands alone.
+func TestDSC01_Metadata(t *testing.T) {
+	h := compat.New(compat.Config{
+		BaseURL: &url.URL{Scheme: "https", Host: "matrix.example.org", Path: "/"},
+		Issuer:  "https://matrix.example.org/",
+		Account: "https://matrix.example.org/account/",
+		Metadata: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"x"`)
+			w.Write([]byte("{}"))
+		},
+		From: func(*http.Request) auth.From { return auth.From{} }, Log: zap.NewNop(),
+	})
+	ask := func(method string, e route.Endpoint) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeEndpoint(w, httptest.NewRequest(method, "/", nil), e)
+		return w
+	}
+	if w := ask("GET", route.AuthMetadata); w.Code != 200 || w.Body.String() != "{}" || w.Header().Get("ETag") != `"x"` {
+		t.Errorf("metadata: got %d %s", w.Code, w.Body)
+	}
+	if w := ask("OPTIONS", route.AuthMetadata); w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("preflight: got %d", w.Code)
+	}
+	if w := ask("POST", route.AuthMetadata); w.Code != 405 {
+		t.Errorf("POST: got %d, want 405", w.Code)
+	}
+	const wantClient = `{"m.homeserver":{"base_url":"https://matrix.example.org"},"org.matrix.msc2965.authentication":` +
+		`{"issuer":"https://matrix.example.org/","account":"https://matrix.example.org/account/"}}`
+	if got := ask("GET", route.WellKnownClient).Body.String(); got != wantClient {
+		t.Errorf("DSC-19: got %s, want %s", got, wantClient)
+	}
+}
+
+// TestDSC03_AuthIssuer: old clients ask for the issuer alone.
+func TestDSC03_AuthIssuer(t *testing.T) {
+	h := compat.New(compat.Config{
+		BaseURL: &url.URL{Scheme: "https", Host: "example.org"}, Issuer: "https://matrix.example.org/", Metadata: http.NotFound,
+		From: func(*http.Request) auth.From { return auth.From{} }, Log: zap.NewNop(),
+	})
+	w := httptest.NewRecorder()
+	h.ServeEndpoint(w, httptest.NewRequest("GET", "/", nil), route.AuthIssuer)
+	if w.Code != 200 || w.Body.String() != `{"issuer":"https://matrix.example.org/"}` || w.Header().Get("Cache-Control") != "public, max-age=600" {
+		t.Errorf("got %d %s, Cache-Control %q", w.Code, w.Body, w.Header().Get("Cache-Control"))
+	}
+}
+
 // document asks a handler with another configuration for one document.
 func document(t *testing.T, base string, e route.Endpoint) *httptest.ResponseRecorder {
 	t.Helper()

@@ -58,7 +58,11 @@ type Config struct {
 	OldestJob  time.Duration // since when
 	Reread     func() error  // reads the shared secret again, and says if it is another one now; nil: it cannot change
 	Delegation *Delegation   // of homeserver.yaml; nil: not given
+	Keys       []string      // IDs of the keys that sign ID tokens
 	Now        func() time.Time
+
+	// SignInPage answers a request for the page to sign in at, inside the service; nil: no site serves it.
+	SignInPage func(*http.Request) (status int, header http.Header)
 
 	// Transports in tests. Nil: the network, with the proxy of the environment for Public only.
 	Public, Internal http.RoundTripper
@@ -82,6 +86,7 @@ func Run(ctx context.Context, c Config) []Check {
 	p := &patient{Config: c, public: client(c.Public, true), internal: client(c.Internal, false)}
 	checks := []func(context.Context) []Check{
 		p.sites, p.issuer, p.login, p.clientAPI, p.wellKnownClient, p.wellKnownServer,
+		p.metadata, p.publishedKeys, p.signInPage,
 		p.synapse, p.synapseSecret, p.introspection, p.secretFile, p.clock, p.disk, p.jobs,
 	}
 	if c.Delegation != nil {
@@ -138,7 +143,9 @@ func (p *patient) get(ctx context.Context, c *http.Client, u string) (answer, er
 }
 
 func do(c *http.Client, req *http.Request) (answer, error) {
-	req.Header.Set("Accept", "application/json")
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
 	req.Header.Set("User-Agent", "caddy-matrix-auth doctor")
 	resp, err := c.Do(req)
 	if err != nil {

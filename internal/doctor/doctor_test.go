@@ -38,8 +38,15 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{hosts: make(map[string]http.HandlerFunc), fail: make(map[string]error), synapse: authtest.NewSynapse(t, authtest.ServerName)}
+	const metadata = `{"issuer":"https://matrix.example.org/"}`
 	w.hosts["matrix.example.org"] = serve(map[string]string{
-		"/":                        "",
+		"/":                                 "",
+		"/login":                            "<!doctype html>",
+		"/.well-known/openid-configuration": metadata,
+		"/.well-known/oauth-authorization-server": metadata,
+		"/_matrix/client/v1/auth_metadata":        metadata,
+		"/oauth2/keys.json":                       `{"keys":[{"kid":"new"}]}`,
+
 		"/_matrix/client/v3/login": `{"flows":[{"type":"m.login.password"}]}`,
 		"/_matrix/client/versions": `{"versions":["v1.12"]}`,
 	})
@@ -63,6 +70,8 @@ func newWorld(t *testing.T) *world {
 		Endpoints:  []string{"http://127.0.0.1:8090/", "http://localhost:8090/"},
 		Store:      Store{Writable: true, Bytes: 3 << 20},
 		Reread:     func() error { return nil },
+		Keys:       []string{"new"},
+		SignInPage: func(*http.Request) (int, http.Header) { return http.StatusOK, nil },
 		Now:        func() time.Time { return now },
 		Public:     w,
 		Internal:   w,

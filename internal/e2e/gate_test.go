@@ -130,7 +130,7 @@ func TestForbiddenPaths(t *testing.T) {
 	}
 }
 
-// TestPublicSurface looks at what is not there yet and at what a browser asks first.
+// TestPublicSurface looks at what a client asks first.
 func TestPublicSurface(t *testing.T) {
 	s := shared(t)
 	for _, path := range []string{
@@ -138,15 +138,19 @@ func TestPublicSurface(t *testing.T) {
 		"/_matrix/client/unstable/org.matrix.msc2965/auth_metadata",
 		"/_matrix/client/unstable/org.matrix.msc2965/auth_issuer",
 	} {
-		wantMatrixError(t, call(t, s.Client, http.MethodGet, path, nil), http.StatusNotFound, "M_UNRECOGNIZED")
+		r := call(t, s.Client, http.MethodGet, path, nil)
+		want(t, r, http.StatusOK, "")
+		if got := r.Text("issuer"); got != s.Base+"/" {
+			t.Errorf("%s: got issuer %q, want %q", path, got, s.Base+"/")
+		}
 	}
 	r := call(t, s.Client, http.MethodGet, "/.well-known/matrix/client", nil)
 	want(t, r, http.StatusOK, "")
 	if got := strings.TrimSuffix(r.Text("m.homeserver", "base_url"), "/"); got != s.Base {
 		t.Errorf("got base_url %q, want %q", got, s.Base)
 	}
-	if object, _ := r.Get().(map[string]any); len(object) != 1 {
-		t.Errorf("got %s, want m.homeserver alone", r)
+	if got := r.Text("org.matrix.msc2965.authentication", "issuer"); got != s.Base+"/" {
+		t.Errorf("got issuer %q, want %q", got, s.Base+"/")
 	}
 	wantMatrixError(t, call(t, s.Client, http.MethodPut, loginPath, nil), http.StatusMethodNotAllowed, "M_UNRECOGNIZED")
 	for _, path := range []string{loginPath, logoutPath, refreshPath, whoamiPath} {

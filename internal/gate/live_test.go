@@ -16,15 +16,15 @@ import (
 
 // endable serves every request of the bench under one session, which the returned function ends.
 func (b *bench) endable() (end func()) {
-	done := make(chan struct{})
+	over, end := context.WithCancel(context.Background())
 	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = struct{ io.ReadCloser }{r.Body}
 		w.Header().Set("Server", "edge")
-		if err := b.gate.passWhile(done, w, r, b.next, b.live); err != nil {
+		if err := b.gate.passWhile(over, w, r, b.next, b.live); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		}
 	})
-	return sync.OnceFunc(func() { close(done) })
+	return end
 }
 
 // A long poll without a header gets what the next request would get.

@@ -17,18 +17,19 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next Next, limit int
 	return g.finish(x, r, x.call(withBody(r, b), next), "")
 }
 
-// passWhile passes a request with an active token on until done is closed. Then, if no header has been sent, it is answered as the
+// passWhile passes a request with an active token on until over is done. Then, if no header has been sent, it is answered as the
 // next request with this token would be; else its connection is cut.
-func (g *Gate) passWhile(done <-chan struct{}, w http.ResponseWriter, r *http.Request, next Next, text string) error {
-	if done == nil {
+func (g *Gate) passWhile(over context.Context, w http.ResponseWriter, r *http.Request, next Next, text string) error {
+	if over == nil {
 		return g.pass(w, r, next, g.MaxBody)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	b := newBody(r, g.MaxBody)
 	x := newWriter(w, r, b)
-	x.done = done
-	go x.watch(ctx, cancel)
+	x.done = over.Done()
+	// It never writes: the proxy's goroutine may be doing so.
+	defer context.AfterFunc(over, func() { x.end(); cancel() })()
 	r2 := r.WithContext(ctx)
 	if b != nil {
 		r2.Body = b
@@ -40,16 +41,6 @@ func newWriter(w http.ResponseWriter, r *http.Request, b *body) *writer {
 	x := &writer{ResponseWriter: w, http1: r.ProtoMajor == 1, body: b}
 	x.before.take(w.Header())
 	return x
-}
-
-// watch ends the request when its session is over. It never writes: the proxy's goroutine may be doing so.
-func (x *writer) watch(ctx context.Context, cancel context.CancelFunc) {
-	select {
-	case <-x.done:
-		x.end()
-		cancel()
-	case <-ctx.Done():
-	}
 }
 
 // call runs the next handler. A proxy whose answer was taken away aborts, as it does when its client has gone; that is over here.

@@ -17,6 +17,7 @@ const (
 	ScopeAPI         = "urn:matrix:client:api:*"
 	ScopeAPIUnstable = "urn:matrix:org.matrix.msc2967.client:api:*"
 	ScopeAdmin       = "urn:synapse:admin:*"
+	ScopeMASAdmin    = "urn:mas:admin"
 
 	scopeDevice         = "urn:matrix:client:device:"
 	scopeDeviceUnstable = "urn:matrix:org.matrix.msc2967.client:device:"
@@ -73,6 +74,30 @@ func (d DeviceID) Scopes() (stable, unstable string, ok bool) {
 		}
 	}
 	return scopeDevice + string(d), scopeDeviceUnstable + string(d), true
+}
+
+// DeviceOf returns the device that a scope names, in either spelling, or none. ErrMalformed: it names two, or one that cannot
+// be a device ID.
+func DeviceOf(scope []string) (DeviceID, error) {
+	var found DeviceID
+	for _, sc := range scope {
+		id, ok := strings.CutPrefix(sc, scopeDevice)
+		if !ok {
+			id, ok = strings.CutPrefix(sc, scopeDeviceUnstable)
+		}
+		if !ok {
+			continue
+		}
+		d, err := ParseDeviceID(id)
+		if err != nil {
+			return "", err
+		}
+		if found != "" {
+			return "", fmt.Errorf("two devices in a scope: %w", ErrMalformed)
+		}
+		found = d
+	}
+	return found, nil
 }
 
 // scopeByte is NQCHAR of RFC 6749 §A.

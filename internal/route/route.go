@@ -36,6 +36,26 @@ const (
 	OpenIDConfiguration
 	Health
 	Admin
+
+	// OAuth 2.0 and OpenID Connect.
+	OAuthMetadata
+	Authorize
+	Token
+	Revoke
+	UserInfo
+	DeviceAuthorization
+	Registration
+	Keys
+
+	// Pages for people, and what they load.
+	HomePage
+	SignInPage
+	SignOutPage
+	ConsentPage
+	LinkPage
+	DevicePage
+	AccountPage
+	Asset
 )
 
 var endpointNames = [...]string{
@@ -43,6 +63,10 @@ var endpointNames = [...]string{
 	AuthMetadata: "auth_metadata", AuthIssuer: "auth_issuer",
 	WellKnownClient: "well_known_client", WellKnownServer: "well_known_server", WellKnownSupport: "well_known_support",
 	Introspect: "introspect", OpenIDConfiguration: "openid_configuration", Health: "health", Admin: "admin",
+	OAuthMetadata: "oauth_metadata", Authorize: "authorize", Token: "token", Revoke: "revoke", UserInfo: "userinfo",
+	DeviceAuthorization: "device_authorization", Registration: "registration", Keys: "keys",
+	HomePage: "home_page", SignInPage: "sign_in_page", SignOutPage: "sign_out_page", ConsentPage: "consent_page",
+	LinkPage: "link_page", DevicePage: "device_page", AccountPage: "account_page", Asset: "asset",
 }
 
 // String returns the endpoint's name in logs and metrics; none for NoEndpoint.
@@ -69,6 +93,10 @@ type Decision struct {
 	Endpoint Endpoint // of Ours; of Refused what was misspelt, or Admin, or NoEndpoint
 	Group    Group    // of the endpoint; none for Admin
 	Methods  string   // of the endpoint, as in Allow: "GET, HEAD, POST"; OPTIONS is for the caller to add
+
+	// Second is another group that serves the path in its own way; usually none. The homeserver and OAuth clients ask for
+	// introspection and for the provider document at the same paths.
+	Second Group
 }
 
 // Allows reports whether the endpoint takes the method.
@@ -86,7 +114,7 @@ func (d Decision) Allows(method string) bool {
 // Match decides for an escaped path, url.URL.EscapedPath. A request whose target has no path but an opaque part
 // (url.URL.Opaque) must not get here: Go would forward that part.
 //
-//   - Ours: the path is one of the table, byte for byte.
+//   - Ours: the path is one of the table, byte for byte, or a page's: plain up to the segments that the page reads.
 //   - Refused: it is another spelling of one of those; or below /_synapse, and neither a plain path below
 //     /_synapse/client nor (with Endpoint Admin) below /_synapse/admin; or in some reading below /_matrix or /_synapse
 //     without beginning so.
@@ -100,10 +128,29 @@ func Match(escapedPath string) Decision {
 	if under(escapedPath, synapseRoot) {
 		return matchSynapse(escapedPath)
 	}
+	if d, ours := matchPage(escapedPath); ours {
+		return d
+	}
 	if isPlain(escapedPath) {
 		return Decision{}
 	}
 	return matchReadings(escapedPath)
+}
+
+// matchPage decides for the paths of pages that are more than one. Nothing of them is ever proxied.
+func matchPage(path string) (d Decision, ours bool) {
+	if path == "/" { // Not in the table: so many paths can be read as it.
+		return homePage, true
+	}
+	for i := range pages {
+		p := &pages[i]
+		rest, found := strings.CutPrefix(path, p.prefix)
+		if found {
+			one := rest != "" && !strings.Contains(rest, "/")
+			return p.decision, (p.deep || one) && isStraight(path)
+		}
+	}
+	return Decision{}, false
 }
 
 const (

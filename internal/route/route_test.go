@@ -26,9 +26,19 @@ func TestMatchOurs(t *testing.T) {
 		"/_matrix/client/unstable/org.matrix.msc2965/auth_metadata": {AuthMetadata, Discovery, "GET, HEAD"},
 		"/_matrix/client/unstable/org.matrix.msc2965/auth_issuer":   {AuthIssuer, Discovery, "GET, HEAD"},
 		"/_matrix/client/unstable/org.matrix.msc2918/refresh":       {Refresh, Compat, "POST"},
-		"/oauth2/introspect":                                        {Introspect, Internal, "POST"},
-		"/.well-known/openid-configuration":                         {OpenIDConfiguration, Internal, "GET, HEAD"},
-		"/health":                                                   {Health, Internal, "GET, HEAD"},
+		"/.well-known/oauth-authorization-server":                   {OAuthMetadata, Discovery, "GET, HEAD"},
+		"/authorize":           {Authorize, OAuth, "GET, HEAD, POST"},
+		"/oauth2/token":        {Token, OAuth, "POST"},
+		"/oauth2/revoke":       {Revoke, OAuth, "POST"},
+		"/oauth2/userinfo":     {UserInfo, OAuth, "GET, HEAD, POST"},
+		"/oauth2/device":       {DeviceAuthorization, OAuth, "POST"},
+		"/oauth2/registration": {Registration, OAuth, "POST"},
+		"/oauth2/keys.json":    {Keys, OAuth, "GET, HEAD"},
+		"/login":               {SignInPage, Human, "GET, HEAD, POST"},
+		"/logout":              {SignOutPage, Human, "GET, HEAD, POST"},
+		"/link":                {LinkPage, Human, "GET, HEAD, POST"},
+		"/account":             {AccountPage, Human, "GET, HEAD, POST"},
+		"/health":              {Health, Internal, "GET, HEAD"},
 	}
 	for _, v := range versions {
 		base := "/_matrix/client/" + v
@@ -38,13 +48,55 @@ func TestMatchOurs(t *testing.T) {
 		tests[base+"/refresh"] = want{Refresh, Compat, "POST"}
 	}
 	for p, w := range tests {
-		got, want := Match(p), Decision{Ours, w.endpoint, w.group, w.methods}
+		got, want := Match(p), ours(w.endpoint, w.group, w.methods)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Match(%q) (-want +got):\n%s", p, diff)
 		}
 	}
-	if len(tests) != len(table) {
-		t.Errorf("got %d paths in the table, want the %d listed here", len(table), len(tests))
+	both := map[string]Decision{
+		"/oauth2/introspect":                {Ours, Introspect, Internal, "POST", OAuth},
+		"/.well-known/openid-configuration": {Ours, OpenIDConfiguration, Internal, "GET, HEAD", Discovery},
+	}
+	for p, want := range both {
+		if diff := cmp.Diff(want, Match(p)); diff != "" {
+			t.Errorf("Match(%q) (-want +got):\n%s", p, diff)
+		}
+	}
+	if len(tests)+len(both) != len(table) {
+		t.Errorf("got %d paths in the table, want the %d listed here", len(table), len(tests)+len(both))
+	}
+}
+
+// TestMatchPages: a page's path may hold what it reads, but nothing that leads elsewhere.
+func TestMatchPages(t *testing.T) {
+	for p, want := range map[string]Decision{
+		"/":                                   ours(HomePage, Human, get),
+		"/consent/01KDYGT3X8ZYPS9A3QTB1GX7N0": ours(ConsentPage, Human, getPost),
+		"/consent/x%20y":                      ours(ConsentPage, Human, getPost),
+		"/device/01KDYGT3X8ZYPS9A3QTB1GX7N0":  ours(DevicePage, Human, getPost),
+		"/account/":                           ours(AccountPage, Human, getPost),
+		"/account/sessions/01KDYGT3X8":        ours(AccountPage, Human, getPost),
+		"/assets/style-0123abcd.css":          ours(Asset, Assets, get),
+	} {
+		if diff := cmp.Diff(want, Match(p)); diff != "" {
+			t.Errorf("Match(%q) (-want +got):\n%s", p, diff)
+		}
+	}
+	for _, p := range []string{
+		"/consent", "/consent/", "/consent/a/b", "/device/", "/device/a/", "/assets/", "/assets/a/b",
+		"/account/../x", "/account/%2e%2e/x", "/account//x", "/consent/..", "/consent/%2e%2e", "//", "/.", "/x/..", "",
+	} {
+		if got := Match(p); got.Kind == Ours {
+			t.Errorf("Match(%q): got %+v, want nothing of ours", p, got)
+		}
+	}
+	for _, p := range []string{
+		"/account/../_synapse/mas/query_user", "/account/..%2F_matrix/client/v3/login", "/consent/..;/_synapse/mas/x",
+		"/Authorize", "/authorize/", "/oauth2/TOKEN", "/oauth2//token", "/oauth2/%74oken", "/LOGIN",
+	} {
+		if got := Match(p); got.Kind != Refused {
+			t.Errorf("Match(%q): got %+v, want Refused", p, got)
+		}
 	}
 }
 
@@ -100,18 +152,18 @@ func TestMatchMisspelt(t *testing.T) {
 		}
 	}
 	for p, want := range map[string]Decision{
-		"/.well-known/matrix/client/":                               {Refused, WellKnownClient, Discovery, get},
-		"/.well-known/matrix/%63lient":                              {Refused, WellKnownClient, Discovery, get},
-		"//.well-known/matrix/client":                               {Refused, WellKnownClient, Discovery, get},
-		"/%2Ewell-known/matrix/server":                              {Refused, WellKnownServer, Discovery, get},
-		"/.WELL-KNOWN/matrix/support":                               {Refused, WellKnownSupport, Discovery, get},
-		"/.well-known%2Fmatrix/support":                             {Refused, WellKnownSupport, Discovery, get},
-		"/oauth2//introspect":                                       {Refused, Introspect, Internal, post},
-		"/oauth2/Introspect":                                        {Refused, Introspect, Internal, post},
-		"/health/":                                                  {Refused, Health, Internal, get},
-		"/_matrix/client/v1/auth_metadata/":                         {Refused, AuthMetadata, Discovery, get},
-		"/_matrix/client/unstable/org.matrix.msc2965%2Fauth_issuer": {Refused, AuthIssuer, Discovery, get},
-		"/_matrix/client/unstable/org.matrix.msc2918/Refresh":       {Refused, Refresh, Compat, post},
+		"/.well-known/matrix/client/":                               {Refused, WellKnownClient, Discovery, get, ""},
+		"/.well-known/matrix/%63lient":                              {Refused, WellKnownClient, Discovery, get, ""},
+		"//.well-known/matrix/client":                               {Refused, WellKnownClient, Discovery, get, ""},
+		"/%2Ewell-known/matrix/server":                              {Refused, WellKnownServer, Discovery, get, ""},
+		"/.WELL-KNOWN/matrix/support":                               {Refused, WellKnownSupport, Discovery, get, ""},
+		"/.well-known%2Fmatrix/support":                             {Refused, WellKnownSupport, Discovery, get, ""},
+		"/oauth2//introspect":                                       {Refused, Introspect, Internal, post, OAuth},
+		"/oauth2/Introspect":                                        {Refused, Introspect, Internal, post, OAuth},
+		"/health/":                                                  {Refused, Health, Internal, get, ""},
+		"/_matrix/client/v1/auth_metadata/":                         {Refused, AuthMetadata, Discovery, get, ""},
+		"/_matrix/client/unstable/org.matrix.msc2965%2Fauth_issuer": {Refused, AuthIssuer, Discovery, get, ""},
+		"/_matrix/client/unstable/org.matrix.msc2918/Refresh":       {Refused, Refresh, Compat, post, ""},
 	} {
 		if diff := cmp.Diff(want, Match(p)); diff != "" {
 			t.Errorf("Match(%q) (-want +got):\n%s", p, diff)
@@ -178,7 +230,7 @@ func TestMatchMisplaced(t *testing.T) {
 
 // foreignPaths are legitimate, and pass as they are.
 var foreignPaths = []string{
-	"/", "", "*", "/index.html", "/blog//post", "/a/../b", "/Health.html", "/healthy", "/login", "/account/", "/oauth2/token",
+	"", "*", "/index.html", "/blog//post", "/a/../b", "/Health.html", "/healthy", "/logins", "/accounts/", "/oauth2/tokens",
 	"/_matrix", "/_matrixx/client", "/_synapses/mas", "/x/_synapse/mas", "/x/_matrix/client/v3/login",
 	"/.well-known/acme-challenge/x", "/.well-known/matrix", "/.well-known/matrix/policy",
 	"/_matrix/client/versions", "/_matrix/client/v3/sync", "/_matrix/client/v3/createRoom", "/_matrix/client/v3/pushrules/",
@@ -253,19 +305,20 @@ func TestAllows(t *testing.T) {
 
 func TestEndpointString(t *testing.T) {
 	seen := map[string]bool{}
-	for e := Login; e <= Admin; e++ {
+	for e := Login; e <= Asset; e++ {
 		if e.String() == "" || seen[e.String()] {
 			t.Errorf("endpoint %d: got name %q, want one of its own", e, e)
 		}
 		seen[e.String()] = true
 	}
-	if got := (Admin + 1).String(); got != "" {
+	if got := (Asset + 1).String(); got != "" {
 		t.Errorf("got %q, want none", got)
 	}
 }
 
 func TestNoAllocations(t *testing.T) {
-	paths := append(slices.Clone(foreignPaths), "/_matrix/client/v3/login", "/_matrix/client/v3/login/", "//_synapse/mas", "/_synapse/admin/v1/x")
+	paths := append(slices.Clone(foreignPaths), "/_matrix/client/v3/login", "/_matrix/client/v3/login/", "//_synapse/mas", "/_synapse/admin/v1/x",
+		"/", "/oauth2/token", "/consent/01KDYGT3X8ZYPS9A3QTB1GX7N0", "/account/sessions/")
 	for _, p := range paths {
 		if got := testing.AllocsPerRun(100, func() { Match(p); Gated(p) }); got != 0 {
 			t.Errorf("%q: got %v allocations, want 0", p, got)
@@ -286,8 +339,14 @@ func TestURLs(t *testing.T) {
 		if got, want := u.Account(), "https://matrix.example.com/account/"; got != want {
 			t.Errorf("account: got %q, want %q", got, want)
 		}
-		if got, want := Match(must(t, u.Account()).EscapedPath()).Kind, Foreign; got != want {
-			t.Errorf("account page: got %v, want not served yet", got)
+		for link, want := range map[string]Endpoint{
+			u.Account(): AccountPage, u.Authorize(): Authorize, u.Token(): Token, u.Revoke(): Revoke, u.UserInfo(): UserInfo,
+			u.DeviceAuthorization(): DeviceAuthorization, u.Registration(): Registration, u.Keys(): Keys, u.Introspect(): Introspect,
+			u.Link(): LinkPage, u.Consent("01KDYGT3X8ZYPS9A3QTB1GX7N0"): ConsentPage, u.Issuer(): HomePage,
+		} {
+			if got := Match(must(t, link).EscapedPath()); got.Kind != Ours || got.Endpoint != want {
+				t.Errorf("%s: got %+v, want %v", link, got, want)
+			}
 		}
 	}
 }

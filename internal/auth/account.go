@@ -1,0 +1,114 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// OwnSessions lists the live sessions of a signed-in person, oldest first, with when each was last seen.
+func (s *Service) OwnSessions(_ context.Context, in SignedIn) ([]SessionInfo, error) {
+	var all []SessionInfo
+	for info, err := range s.sessionsOf(in.User.Localpart) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, info)
+	}
+	return all, nil
+}
+
+// OwnSessionOn finds the live session of a signed-in person on a device, with when it was last seen. ErrNotFound: there is none.
+func (s *Service) OwnSessionOn(_ context.Context, in SignedIn, device mxid.DeviceID) (info SessionInfo, err error) {
+	err = s.DB.View(func(tx *store.Tx) error {
+		sess, err := tx.SessionByDevice(in.User.ID, device)
+		if err != nil {
+			return err
+		}
+		info, err = s.sessionInfo(tx, sess)
+		return err
+	})
+	return info, notFound(err, "no such session")
+}
+
+// EndOwnSession ends one session of a signed-in person. ErrNotFound: it is somebody else's, or does not exist. It is no error
+// if it is over already.
+func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, from From) error {
+	var sess store.Session
+	over := false
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		if sess, err = tx.Session(id); err != nil {
+			return err
+		}
+		if sess.UserID != in.User.ID {
+			return store.ErrNotFound
+		}
+		if over = sess.Ended(); over {
+			return nil
+		}
+		return s.end(tx, &sess, "ended_by_user")
+	})
+	if err != nil || over {
+		return notFound(err, "no such session")
+	}
+	s.ended(&sess, in.UserID, from)
+	_ = s.settle(ctx, in.User.ID)
+	return nil
+}
+
+// EndOtherSessions ends every session of a signed-in person but those that this browser approved, and signs the person out of
+// all other browsers. It reports how many sessions ended.
+func (s *Service) EndOtherSessions(ctx context.Context, in SignedIn, from From) (int, error) {
+	count := 0
+	for last := endBatch; last == endBatch; {
+		var ended []store.Session
+		err := s.update(ctx, func(tx *store.Tx) (err error) {
+			ended, err = s.endSome(tx, in.User.ID, "ended_by_user", func(sess *store.Session) bool { return sess.Approver == in.Session.ID })
+			if err != nil {
+				return err
+			}
+			return removeBrowserSessions(tx, &in.User, in.Session)
+		})
+		if err != nil {
+			return count, err
+		}
+		s.endedAll(ended, &in.User, from)
+		count, last = count+len(ended), len(ended)
+	}
+	_ = s.settle(ctx, in.User.ID)
+	return count, nil
+}
+
+// AllowCrossSigningReset lets a signed-in person, who enters the password again, replace the cross-signing keys within ten
+// minutes (MSC4312, Synapse mas.py). ErrBadCredentials, ErrRateLimited, ErrUserLocked, ErrUnavailable, ErrHomeserver.
+func (s *Service) AllowCrossSigningReset(ctx context.Context, in SignedIn, pw token.Secret, from From) error {
+	if err := s.CheckPassword(ctx, in.User.Localpart, pw, from); err != nil {
+		return err
+	}
+	err := s.settings.Load().Homeserver.AllowCrossSigningReset(ctx, in.User.Localpart)
+	switch {
+	case err == nil:
+		s.emit(Event{Name: "cross_signing_reset_allowed", UserID: in.UserID, Addr: from.Addr})
+		return nil
+	case unreachable(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", ErrHomeserver, err)
+}
+
+// ClientName is what a session's client calls itself; empty for legacy sessions and for clients that are gone.
+func (s *Service) ClientName(ctx context.Context, id string) string {
+	if id == "" {
+		return ""
+	}
+	c, err := s.Client(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return c.Name
+}

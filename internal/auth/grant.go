@@ -1,0 +1,377 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// StartGrant notes an authorization request whose client, redirect URI and parameters have been checked (RFC 6749 §4.1.1).
+// ErrRateLimited.
+func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (store.Grant, error) {
+	if err := s.limits.spend(limitAuthorize, s.settings.Load().AuthorizeLimit, from.Addr); err != nil {
+		return g, err
+	}
+	var err error
+	if g.ID, err = s.newID(); err != nil {
+		return g, err
+	}
+	g.Status = store.GrantPending
+	err = s.spareUpdate(ctx, func(tx *store.Tx) error {
+		g.CreatedAt = tx.Now()
+		if err := useClient(tx, g.ClientID); err != nil {
+			return err
+		}
+		return tx.InsertGrant(g)
+	})
+	return g, err
+}
+
+// useClient notes that a self-registered client is in use.
+func useClient(tx *store.Tx, id string) error {
+	c, err := tx.Client(id)
+	if errors.Is(err, store.ErrNotFound) { // of the configuration
+		return nil
+	}
+	if err != nil || tx.Now().Sub(c.UsedAt) < clientTouch {
+		return err
+	}
+	c.UsedAt = tx.Now()
+	return tx.UpdateClient(c)
+}
+
+// Grant returns an authorization request to the browser that started it, and its client.
+//
+// ErrNotFound; ErrOtherBrowser; ErrExpired: nobody has decided in time.
+func (s *Service) Grant(ctx context.Context, id ulid.ULID, browser store.Digest) (store.Grant, Client, error) {
+	var g store.Grant
+	err := s.DB.View(func(tx *store.Tx) (err error) {
+		g, err = grantOf(tx, id, browser)
+		return err
+	})
+	if err != nil {
+		return g, Client{}, notFound(err, "no such request")
+	}
+	c, err := s.Client(ctx, g.ClientID)
+	return g, c, err
+}
+
+// grantOf reads a grant for a browser.
+func grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (store.Grant, error) {
+	g, err := tx.Grant(id)
+	switch {
+	case err != nil:
+		return g, err
+	case subtle.ConstantTimeCompare(g.Browser[:], browser[:]) != 1:
+		return store.Grant{}, ErrOtherBrowser
+	case g.Status == store.GrantPending && !g.Pending(tx.Now()):
+		return store.Grant{}, ErrExpired
+	}
+	return g, nil
+}
+
+// ApproveGrant is the signed-in person's yes. Its code is derived from the browser's cookie, the grant and the person: a
+// double click gives the same code. Only its hash is kept.
+//
+// ErrNotFound, ErrOtherBrowser, ErrExpired, ErrSignInNeeded (none, or not recent enough), ErrScopeDenied, ErrDone (decided,
+// and the code redeemed or too old). Gate: the Update that fulfils the pending grant.
+func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, error) {
+	var out Approved
+	err := s.update(ctx, func(tx *store.Tx) error {
+		g, err := grantOf(tx, p.ID, p.Browser.Digest())
+		if err != nil {
+			return err
+		}
+		bs, user, err := liveBrowserSession(tx, digest(p.Cookie))
+		if err != nil {
+			return notSignedIn(err)
+		}
+		out = Approved{Grant: g, Code: codeOf(p.Browser, g.ID, user.ID)}
+		if g.Status == store.GrantFulfilled && g.BrowserSessionID == bs.ID && g.Redeemable(tx.Now()) {
+			return nil // the same answer again
+		}
+		if g.Status != store.GrantPending {
+			return ErrDone
+		}
+		if bs.AuthenticatedAt.Before(g.MinAuthTime) {
+			return ErrSignInNeeded
+		}
+		return s.fulfil(tx, &out, &bs, &user, p.Scope)
+	})
+	if err != nil {
+		return Approved{}, notFound(err, "no such request")
+	}
+	return out, nil
+}
+
+// fulfil writes the yes. An admin scope is dropped for who has no right to it, and needs a password that was entered a moment
+// ago.
+func (s *Service) fulfil(tx *store.Tx, out *Approved, bs *store.BrowserSession, user *store.User, scope []string) error {
+	g := &out.Grant
+	if slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(g.Scope, sc) }) {
+		return ErrScopeDenied
+	}
+	scope = s.settings.Load().stillGranted(scope, user)
+	if !adminAuthenticated(tx, bs, scope) {
+		return ErrSignInNeeded
+	}
+	g.Status, g.UserID, g.BrowserSessionID, g.AuthTime = store.GrantFulfilled, user.ID, bs.ID, bs.AuthenticatedAt
+	g.Scope, g.Code, g.FulfilledAt = scope, digest(out.Code), tx.Now()
+	if err := s.rememberConsent(tx, user.ID, g); err != nil {
+		return err
+	}
+	return tx.UpdateGrant(*g)
+}
+
+// adminAuthFor is how old the password may be with which an admin scope is granted.
+const adminAuthFor = 5 * time.Minute
+
+// adminAuthenticated reports whether the password was entered recently enough for a scope.
+func adminAuthenticated(tx *store.Tx, bs *store.BrowserSession, scope []string) bool {
+	return !slices.ContainsFunc(scope, isAdminScope) || tx.Now().Sub(bs.AuthenticatedAt) <= adminAuthFor
+}
+
+// codeOf derives a grant's code, in base62.
+func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
+	mac := hmac.New(sha256.New, b.Secret[:])
+	mac.Write([]byte("code"))
+	mac.Write(grant[:])
+	mac.Write(user[:])
+	return token.NewSecret(new(big.Int).SetBytes(mac.Sum(nil)).Text(62))
+}
+
+// DenyGrant is the person's no. It may be repeated. ErrNotFound, ErrOtherBrowser, ErrExpired, ErrDone (approved before).
+func (s *Service) DenyGrant(ctx context.Context, id ulid.ULID, browser store.Digest) (store.Grant, error) {
+	var g store.Grant
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		if g, err = grantOf(tx, id, browser); err != nil {
+			return err
+		}
+		switch g.Status {
+		case store.GrantDenied:
+			return nil
+		case store.GrantPending:
+			g.Status = store.GrantDenied
+			return tx.UpdateGrant(g)
+		}
+		return ErrDone
+	})
+	return g, notFound(err, "no such request")
+}
+
+// ConsentRemembered reports whether the person has said yes to the same before, so that nobody needs to be asked. A Matrix
+// device, the API and admin scopes are always asked for: silence plus an open redirector at a client would be an account.
+func (s *Service) ConsentRemembered(_ context.Context, user ulid.ULID, c *Client, scope []string) (bool, error) {
+	if !rememberable(scope) {
+		return false, nil
+	}
+	found := false
+	err := s.DB.View(func(tx *store.Tx) error {
+		consent, err := tx.Consent(user, c.ID, scopeDigest(scope))
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		found = err == nil && consent.Redirects == redirectsDigest(c.RedirectURIs)
+		return err
+	})
+	return found, err
+}
+
+func (s *Service) rememberConsent(tx *store.Tx, user ulid.ULID, g *store.Grant) error {
+	if !rememberable(g.Scope) {
+		return nil
+	}
+	c, err := s.clientIn(tx, g.ClientID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return tx.PutConsent(store.Consent{
+		UserID: user, ClientID: g.ClientID, Scope: scopeDigest(g.Scope), GrantedAt: tx.Now(), Redirects: redirectsDigest(c.RedirectURIs),
+	})
+}
+
+func rememberable(scope []string) bool {
+	return len(scope) > 0 && !slices.ContainsFunc(scope, func(sc string) bool { return strings.HasPrefix(sc, "urn:") })
+}
+
+func scopeDigest(scope []string) store.Digest {
+	sorted := slices.Sorted(slices.Values(scope))
+	return sha256.Sum256([]byte(strings.Join(slices.Compact(sorted), " ")))
+}
+
+func redirectsDigest(uris []string) store.Digest {
+	return sha256.Sum256([]byte(strings.Join(uris, "\x00")))
+}
+
+func isAdminScope(sc string) bool { return sc == mxid.ScopeAdmin || sc == mxid.ScopeMASAdmin }
+
+// Redeem turns a code into a session (RFC 6749 §4.1.3): client, redirect URI and verifier first (wrong ones change nothing,
+// whatever the state), then Synapse, then the Update.
+//
+// ErrGrantInvalid: nothing has changed. ErrGrantReplayed: the code was redeemed some time ago, and that session has ended.
+// ErrUnavailable, ErrHomeserver: nothing has changed, the code is still good. Gate: the Update that finds the grant fulfilled.
+func (s *Service) Redeem(ctx context.Context, p RedeemParams) (Redeemed, error) {
+	if p.Arrived.IsZero() {
+		p.Arrived = s.now()
+	}
+	var out Redeemed
+	err := s.hold(ctx, func(ctx context.Context) (err error) {
+		out, err = s.redeem(ctx, &p)
+		return err
+	})
+	return out, err
+}
+
+func (s *Service) redeem(ctx context.Context, p *RedeemParams) (Redeemed, error) {
+	var g store.Grant
+	var user store.User
+	var approval error // why it does not count any more
+	err := s.DB.View(func(tx *store.Tx) (err error) {
+		if g, err = tx.GrantByCode(digest(p.Code)); err != nil {
+			return err
+		}
+		user, approval, err = approver(tx, g.UserID, g.BrowserSessionID)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Redeemed{}, ErrGrantInvalid
+	}
+	if err != nil {
+		return Redeemed{}, fmt.Errorf("%w: reading a grant: %w", ErrUnavailable, err)
+	}
+	if g.ClientID != p.ClientID || g.RedirectURI != p.RedirectURI || !verifies(g.Challenge, p.Verifier) {
+		return Redeemed{}, ErrGrantInvalid
+	}
+	if g.Status == store.GrantExchanged {
+		return Redeemed{}, s.replayed(ctx, &g, p)
+	}
+	if !g.Redeemable(p.Arrived) {
+		return Redeemed{}, ErrGrantInvalid
+	}
+	if approval != nil {
+		return Redeemed{}, approval
+	}
+	st := s.oauthStart(GrantTypeAuthorizationCode, &g.BrowserSessionID, user, g.ClientID, g.Scope, p.From)
+	st.gate = func(tx *store.Tx, _ *store.User, sess *store.Session) error {
+		return s.exchange(tx, g.ID, p, sess)
+	}
+	t, err := s.start(ctx, st)
+	if errors.Is(err, ErrBadCredentials) || errors.Is(err, ErrUserLocked) {
+		err = ErrGrantInvalid
+	}
+	return Redeemed{Tokens: t, Subject: user.ID, Nonce: g.Nonce, AuthTime: g.AuthTime, ACR: g.ACR}, err
+}
+
+// exchange consumes a grant in the Update that inserts its session.
+func (s *Service) exchange(tx *store.Tx, id ulid.ULID, p *RedeemParams, sess *store.Session) error {
+	g, err := tx.Grant(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !g.Redeemable(p.Arrived) {
+		return ErrGrantInvalid
+	}
+	if err != nil {
+		return err
+	}
+	if err := approverIsLive(tx, g.BrowserSessionID); err != nil {
+		return err
+	}
+	if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+		return err
+	}
+	g.Status, g.ExchangedAt, g.SessionID = store.GrantExchanged, tx.Now(), sess.ID
+	return tx.UpdateGrant(g)
+}
+
+// approver reads who approved, and refuses what that person may not use any more, before Synapse hears of it. The Update
+// decides again.
+func approver(tx *store.Tx, user, browserSession ulid.ULID) (u store.User, refused, err error) {
+	if u, err = tx.User(user); err != nil {
+		return u, nil, err
+	}
+	if u.Locked() || u.Deactivated() {
+		return u, ErrGrantInvalid, nil
+	}
+	err = approverIsLive(tx, browserSession)
+	if errors.Is(err, ErrGrantInvalid) {
+		return u, err, nil
+	}
+	return u, nil, err
+}
+
+// approverIsLive refuses what was approved in a sign-in that has ended since.
+func approverIsLive(tx *store.Tx, id ulid.ULID) error {
+	_, err := tx.BrowserSession(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrGrantInvalid
+	}
+	return err
+}
+
+// replayed refuses a code that was exchanged before; a late replay ends the session it was exchanged for (RFC 6749 §4.1.2).
+func (s *Service) replayed(ctx context.Context, g *store.Grant, p *RedeemParams) error {
+	if s.now().Sub(g.ExchangedAt) <= store.CodeReplayLeeway {
+		return ErrGrantInvalid
+	}
+	return s.endReplayed(ctx, replay{session: g.SessionID, client: g.ClientID, assertion: p.Assertion, from: p.From})
+}
+
+// replay is a late second presentation of something that is redeemed once.
+type replay struct {
+	session   ulid.ULID // what it was redeemed for
+	client    string
+	assertion *Assertion
+	from      From
+}
+
+// endReplayed ends the session of a replayed code, if it lives, and answers ErrGrantReplayed once that is on disk.
+func (s *Service) endReplayed(ctx context.Context, r replay) error {
+	var sess store.Session
+	over := false
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		if err := s.useAssertion(tx, r.client, r.assertion); err != nil {
+			return err
+		}
+		sess, err = tx.Session(r.session)
+		if over = errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended(); over {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.end(tx, &sess, "code_replayed")
+	})
+	if err != nil {
+		return err
+	}
+	if over {
+		return ErrGrantReplayed
+	}
+	if user, err := s.owner(&sess); err == nil {
+		s.ended(&sess, s.userID(user.Localpart), r.from)
+	}
+	_ = s.settle(ctx, sess.UserID)
+	return ErrGrantReplayed
+}
+
+// verifies checks a PKCE verifier against an S256 challenge, in constant time (RFC 7636 §4.6).
+func verifies(challenge, verifier string) bool {
+	h := sha256.Sum256([]byte(verifier))
+	want := base64.RawURLEncoding.EncodeToString(h[:])
+	return subtle.ConstantTimeCompare([]byte(want), []byte(challenge)) == 1
+}

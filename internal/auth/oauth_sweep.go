@@ -1,0 +1,311 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+const (
+	clientUnusedFor = 7 * 24 * time.Hour // a registration that nobody uses goes after that long
+	maxClients      = 100_000            // beyond them the oldest never used ones give way
+	maxPending      = 100_000            // pending grants
+	redeemUnusedFor = time.Hour          // a redeemed session on a device ends if nobody presents its tokens for that long
+	reasonUnused    = "unused"
+)
+
+// bounds are of what nobody has authenticated for: beyond them the oldest give way, and nobody is refused.
+type bounds struct {
+	clients int // registrations
+	grants  int // pending grants, and as many pending device grants
+}
+
+// sweepOAuth removes what is over of the OAuth provider: grants, sign-ins, client assertions, clients that nobody uses, keys
+// that no hint is signed with any more; and ends sessions whose tokens never arrived. What an hour of doubt about the clock
+// can spare goes only when ages are to be believed.
+func (s *Service) sweepOAuth(ctx context.Context) error {
+	err := errors.Join(
+		s.removeOver(ctx, overGrants),
+		s.removeOver(ctx, s.excessGrants()),
+		s.removeOver(ctx, overDeviceGrants),
+		s.removeOver(ctx, s.excessDeviceGrants()),
+		s.removeOver(ctx, s.unusedClients(s.clock.trusted())),
+		s.endUnused(ctx),
+	)
+	if !s.clock.trusted() {
+		return err
+	}
+	return errors.Join(err,
+		s.removeOver(ctx, overBrowserSessions),
+		s.removeOver(ctx, overAssertions),
+		s.removeOver(ctx, overKeys),
+	)
+}
+
+// finder looks through one table, from a snapshot or in an Update, and calls remove for what is over. It stops when remove
+// says so.
+type finder func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error
+
+// removeOver finds what is over in a snapshot, and removes it some hundreds an Update. What is over stays over.
+func (s *Service) removeOver(ctx context.Context, find finder) error {
+	for ctx.Err() == nil {
+		var over []func(tx *store.Tx) error
+		err := s.DB.View(func(tx *store.Tx) error {
+			return find(tx, func(remove func(tx *store.Tx) error) bool {
+				over = append(over, remove)
+				return len(over) < sweepBatch
+			})
+		})
+		if err != nil || len(over) == 0 {
+			return err
+		}
+		err = s.update(ctx, func(tx *store.Tx) error {
+			for _, remove := range over {
+				if err := remove(tx); err != nil && !errors.Is(err, store.ErrNotFound) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(over) < sweepBatch {
+			return err
+		}
+	}
+	return nil
+}
+
+func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	for g, err := range tx.Grants(ulid.ULID{}) {
+		if err != nil {
+			return err
+		}
+		if g.Over(tx.Now()) && !remove(func(tx *store.Tx) error { return tx.RemoveGrant(g.ID) }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// excess finds the oldest pending records of a table beyond a bound.
+func excess[T any](
+	bound int, all func(tx *store.Tx) iter.Seq2[T, error], pending func(*T) bool, drop func(tx *store.Tx, record *T) error,
+) finder {
+	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		n := 0
+		for r, err := range all(tx) {
+			if err != nil {
+				return err
+			}
+			if pending(&r) {
+				n++
+			}
+		}
+		for r, err := range all(tx) {
+			if err != nil || n <= bound {
+				return err
+			}
+			if !pending(&r) {
+				continue
+			}
+			n--
+			if !remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
+				return nil
+			}
+		}
+		return nil
+	}
+}
+
+func (s *Service) excessGrants() finder {
+	pending := func(g *store.Grant) bool { return g.Status == store.GrantPending }
+	all := func(tx *store.Tx) iter.Seq2[store.Grant, error] { return tx.Grants(ulid.ULID{}) }
+	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.Grant) error {
+		g, err := tx.Grant(found.ID)
+		if err != nil || !pending(&g) { // decided meanwhile
+			return err
+		}
+		return tx.RemoveGrant(g.ID)
+	})
+}
+
+func (s *Service) excessDeviceGrants() finder {
+	pending := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
+	all := func(tx *store.Tx) iter.Seq2[store.DeviceGrant, error] { return tx.DeviceGrants(ulid.ULID{}) }
+	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.DeviceGrant) error {
+		d, err := tx.DeviceGrant(found.ID)
+		if err != nil || !pending(&d) { // decided meanwhile
+			return err
+		}
+		return tx.RemoveDeviceGrant(d.ID)
+	})
+}
+
+func overDeviceGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+		if err != nil {
+			return err
+		}
+		if d.Over(tx.Now()) && !remove(func(tx *store.Tx) error { return tx.RemoveDeviceGrant(d.ID) }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func overBrowserSessions(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	for b, err := range tx.BrowserSessions(ulid.ULID{}) {
+		if err != nil {
+			return err
+		}
+		if tx.Now().Sub(b.UsedAt) > browserIdle && !remove(func(tx *store.Tx) error { return tx.RemoveBrowserSession(b.ID) }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func overAssertions(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	for a, err := range tx.Assertions() {
+		if err != nil {
+			return err
+		}
+		if tx.Now().After(a.ExpiresAt) && !remove(func(tx *store.Tx) error { return tx.RemoveAssertion(a.Key) }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	for k, err := range tx.SigningKeys() {
+		if err != nil {
+			return err
+		}
+		over := !k.RetiredAt.IsZero() && tx.Now().Sub(k.RetiredAt) > store.KeyHintFor
+		if over && !remove(func(tx *store.Tx) error { return tx.RemoveSigningKey(k.ID) }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// unusedClients finds registrations that nobody has used for a week, and beyond maxClients the oldest that nobody ever used.
+// One with a session, or with a grant that is pending, is in use: starting a grant counts as use. Without trust in the clock
+// nothing goes for its age.
+func (s *Service) unusedClients(trusted bool) finder {
+	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		n := 0
+		for _, err := range tx.Clients("") {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		for c, err := range tx.Clients("") {
+			if err != nil {
+				return err
+			}
+			unused := trusted && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor || n > s.bounds.clients && c.UsedAt.IsZero()
+			if !unused || hasSession(tx, c.ID) {
+				continue
+			}
+			n--
+			if !remove(func(tx *store.Tx) error { return removeClient(tx, c) }) {
+				return nil
+			}
+		}
+		return nil
+	}
+}
+
+// removeClient removes a client unless it has come into use meanwhile.
+func removeClient(tx *store.Tx, found store.Client) error {
+	c, err := tx.Client(found.ID)
+	if err != nil || !c.UsedAt.Equal(found.UsedAt) || !c.RegisteredAt.Equal(found.RegisteredAt) || hasSession(tx, c.ID) {
+		return err
+	}
+	return tx.RemoveClient(c.ID)
+}
+
+// hasSession reports whether a client has a session that is not over, or if in doubt.
+func hasSession(tx *store.Tx, client string) bool {
+	for sess, err := range tx.SessionsOfClient(client) {
+		if err != nil || !sess.Ended() {
+			return true
+		}
+	}
+	return false
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// redeemed remembers sessions on devices that were redeemed since the start, until one of their tokens is seen.
+func (s *Service) noteRedeemed(sess *store.Session) {
+	if sess.DeviceID != "" {
+		s.redeemed.Store(sess.ID, s.now())
+	}
+}
+
+// endUnused ends redeemed sessions none of whose tokens was presented anywhere for an hour: their answer was lost, or they
+// were bait. Nothing else ends for being unused. A restart forgets them all, which lets them live; so does a lock, under which a
+// presented token is no activity.
+func (s *Service) endUnused(ctx context.Context) error {
+	var failed error
+	s.redeemed.Range(func(id, at any) bool {
+		if s.now().Sub(at.(time.Time)) < redeemUnusedFor {
+			return true
+		}
+		if err := s.endIfUnused(ctx, id.(ulid.ULID)); err != nil {
+			failed = errors.Join(failed, err)
+			return true
+		}
+		s.redeemed.Delete(id)
+		return true
+	})
+	return failed
+}
+
+func (s *Service) endIfUnused(ctx context.Context, id ulid.ULID) error {
+	var sess store.Session
+	unused := false
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		unused = false
+		if sess, err = tx.Session(id); err != nil || sess.Ended() || !sess.RefreshedAt.IsZero() {
+			return err
+		}
+		if user, err := tx.User(sess.UserID); err != nil || user.Locked() {
+			return err
+		}
+		seen, err := tx.LastSeen(id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if unused = s.live.newest(sess.AccessHandle, seen).At.IsZero(); !unused {
+			return nil
+		}
+		return s.end(tx, &sess, reasonUnused)
+	})
+	if errors.Is(err, store.ErrNotFound) || err != nil || !unused {
+		return ignoreNotFound(err)
+	}
+	user, err := s.owner(&sess)
+	s.ended(&sess, s.userID(user.Localpart), From{})
+	return ignoreNotFound(err)
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}

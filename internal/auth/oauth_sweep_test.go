@@ -1,0 +1,416 @@
+package auth_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+const week = 7 * 24 * time.Hour
+
+func hasClient(t *testing.T, k *authtest.Kit, c auth.Client) bool {
+	t.Helper()
+	_, err := k.Client(t.Context(), c.ID)
+	if err != nil && !errors.Is(err, auth.ErrClientUnknown) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// A registration that nobody uses goes after a week; one with a session, a pending grant or a pending device grant never does.
+func TestUnusedClientsGoAfterAWeek(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	names := map[string]bool{ // → stays
+		"unused": false, "with a session": true, "with a pending grant": true, "with a pending device grant": true,
+		"with an ended session": false, "denied long ago": false, "registered again": true,
+	}
+	clients := make(map[string]auth.Client)
+	for name := range names {
+		clients[name] = mustRegister(t, k, public(name))
+	}
+	mustJudge(t, k, "the session", p.session(clients["with a session"].ID, onDevice(phone)).AccessToken, auth.Active)
+	ended := p.session(clients["with an ended session"].ID, onDevice("ENDED0000A"))
+	must(t, k.EndSession(t.Context(), ended.SessionID, "test"))
+	p.start(clients["denied long ago"].ID, []string{"openid"})
+	k.Clock.Advance(week - 5*time.Minute)
+	p.start(clients["with a pending grant"].ID, []string{"openid"})
+	p.device(clients["with a pending device grant"].ID, onDevice(phone))
+	if mustRegister(t, k, public("registered again")).ID != clients["registered again"].ID {
+		t.Fatal("another client")
+	}
+	must(t, k.SweepOAuth(t.Context()))
+	for name := range names {
+		if !hasClient(t, k, clients[name]) {
+			t.Errorf("%s: gone before a week", name)
+		}
+	}
+	k.Clock.Advance(5*time.Minute + time.Second)
+	must(t, k.SweepOAuth(t.Context()))
+	for name, stays := range names {
+		if got := hasClient(t, k, clients[name]); got != stays {
+			t.Errorf("%s: there after a week: %v, want %v", name, got, stays)
+		}
+	}
+	k.Clock.Advance(30 * 24 * time.Hour)
+	must(t, k.SweepOAuth(t.Context()))
+	for name := range names {
+		if got := hasClient(t, k, clients[name]); got != (name == "with a session") {
+			t.Errorf("%s: there after a month: %v", name, got)
+		}
+	}
+	verify(t, k)
+}
+
+func verify(t *testing.T, k *authtest.Kit) {
+	t.Helper()
+	r, err := k.DB.Verify(t.Context())
+	must(t, err)
+	if !r.OK() {
+		t.Fatalf("the store: %q", r.Problems)
+	}
+}
+
+// A grant whose client was swept meanwhile says so, and its code is refused (E28).
+func TestE28_ACodeOfAClientThatIsGone(t *testing.T) {
+	k := provider(t)
+	client := mustRegister(t, k, public("App"))
+	p := signIn(t, k, "alice")
+	g := p.start(client.ID, onDevice(phone))
+	must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error { return tx.RemoveClient(client.ID) }))
+	_, _, err := k.Grant(t.Context(), g.ID, p.browser.Digest())
+	mustBe(t, "the consent page", err, auth.ErrClientUnknown)
+}
+
+// Beyond the bound the oldest registrations that were never used give way, and no other.
+func TestTooManyClients(t *testing.T) {
+	k := provider(t)
+	k.SetBounds(3, 100)
+	p := signIn(t, k, "alice")
+	var clients []auth.Client
+	for i := range 6 {
+		clients = append(clients, mustRegister(t, k, public(fmt.Sprint(i))))
+		k.Clock.Advance(time.Second)
+	}
+	p.start(clients[0].ID, []string{"openid"})
+	p.device(clients[1].ID, onDevice(phone))
+	must(t, k.SweepOAuth(t.Context()))
+	for i, want := range []bool{true, true, false, false, false, true} {
+		if got := hasClient(t, k, clients[i]); got != want {
+			t.Errorf("client %d: there: %v, want %v", i, got, want)
+		}
+	}
+	for i := range 4 {
+		mustRegister(t, k, public(fmt.Sprint("more", i)))
+	}
+	must(t, k.SweepOAuth(t.Context()))
+	if !hasClient(t, k, clients[0]) || !hasClient(t, k, clients[1]) || clientCount(t, k) != 3 {
+		t.Errorf("got %d clients, or a used one gave way", clientCount(t, k))
+	}
+}
+
+// Beyond the bound the oldest pending grants give way, and none that was decided.
+func TestTooManyPendingGrants(t *testing.T) {
+	k := provider(t)
+	k.SetBounds(100, 2)
+	p := signIn(t, k, "alice")
+	approved := p.start(staticID, onDevice(phone))
+	first, err := p.approve(approved)
+	must(t, err)
+	decided := p.device(staticID, onDevice("TABLET000A")).decided(true)
+	var all []store.Grant
+	var devices []*device
+	for range 5 {
+		k.Clock.Advance(time.Second)
+		all, devices = append(all, p.start(staticID, []string{"openid"})), append(devices, p.device(staticID, onDevice(phone)))
+	}
+	must(t, k.SweepOAuth(t.Context()))
+	for i := range all {
+		_, _, err := k.Grant(t.Context(), all[i].ID, p.browser.Digest())
+		_, polled := devices[i].poll()
+		if (err == nil) != (i >= 3) || errors.Is(polled, auth.ErrPending) != (i >= 3) {
+			t.Errorf("grant %d: got %v, %v", i, err, polled)
+		}
+	}
+	if again, err := p.approve(approved); err != nil || again.Code.Reveal() != first.Code.Reveal() {
+		t.Errorf("an approved grant: got %v", err)
+	}
+	decided.mustPoll(nil)
+	verify(t, k)
+}
+
+// Grants go once nothing depends on them: what was exchanged is known for a day.
+func TestGrantsAreSwept(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	count := func() (n int) {
+		t.Helper()
+		must(t, k.SweepOAuth(t.Context()))
+		must(t, k.DB.View(func(tx *store.Tx) error {
+			for _, err := range tx.Grants(ulid.ULID{}) {
+				must(t, err)
+				n++
+			}
+			for _, err := range tx.DeviceGrants(ulid.ULID{}) {
+				must(t, err)
+				n++
+			}
+			return nil
+		}))
+		return n
+	}
+	p.start(staticID, []string{"openid"})
+	p.code(staticID, []string{"openid"})
+	exchanged := p.code(staticID, onDevice(phone))
+	out, err := k.Redeem(t.Context(), exchanged)
+	must(t, err)
+	p.device(staticID, onDevice(phone))
+	p.device(staticID, onDevice("TABLET000A")).decided(true).mustPoll(nil)
+	if got := count(); got != 5 {
+		t.Fatalf("got %d, want all 5", got)
+	}
+	k.Clock.Advance(45 * time.Minute)
+	if got := count(); got != 2 {
+		t.Errorf("after 45 minutes: got %d, want the exchanged ones", got)
+	}
+	k.Clock.Advance(23 * time.Hour)
+	count()
+	_, err = k.Redeem(t.Context(), exchanged)
+	mustBe(t, "a replay within a day", err, auth.ErrGrantReplayed)
+	k.Clock.Advance(time.Hour)
+	if got := count(); got != 0 {
+		t.Errorf("after a day: got %d", got)
+	}
+	_, err = k.Redeem(t.Context(), exchanged)
+	mustBe(t, "a replay after a day", err, auth.ErrGrantInvalid)
+	mustJudge(t, k, "the session that a replay ended", out.AccessToken, auth.Unknown)
+}
+
+// A redeemed session on a device none of whose tokens was seen for an hour ends, with its device. Seen anywhere, it lives.
+func TestARedeemedSessionThatNobodyUsesEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		use   func(t *testing.T, k *authtest.Kit, in auth.Tokens)
+		lives bool
+	}{
+		"never":       {func(*testing.T, *authtest.Kit, auth.Tokens) {}, false},
+		"at the gate": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { k.MustVerdict(t, in.AccessToken) }, true},
+		"by synapse": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			_, err := k.Introspect(t.Context(), in.AccessToken.Reveal())
+			must(t, err)
+		}, true},
+		"at userinfo": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			_, err := k.UserInfo(t.Context(), in.AccessToken.Reveal(), auth.From{})
+			must(t, err)
+		}, true},
+		"at refresh": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { mustRefreshOAuth(t, k, staticID, in.RefreshToken) }, true},
+		"while locked": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			must(t, k.Lock(t.Context(), "alice"))
+			k.MustVerdict(t, in.AccessToken)
+		}, true},
+		"in early data":  {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { unproven(t, k, in) }, false},
+		"a forged token": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { forge(t, k, in) }, false},
+	} {
+		for _, forgotten := range []bool{false, true} {
+			k := provider(t)
+			p := signIn(t, k, "alice")
+			code, device := p.session(staticID, onDevice(phone, "openid")), p.device(staticID, onDevice("TABLET000A", "openid")).decided(true)
+			other, err := device.poll()
+			must(t, err)
+			c.use(t, k, code.Tokens)
+			if forgotten { // seen, written and evicted
+				must(t, k.Flush(t.Context()))
+				k.ForgetLive(false)
+			}
+			k.Clock.Advance(time.Hour - time.Second)
+			must(t, k.SweepOAuth(t.Context()))
+			if got := liveSessions(t, k); len(got) != 2 {
+				t.Fatalf("%s: got %d sessions within the hour", name, len(got))
+			}
+			k.Clock.Advance(time.Second)
+			must(t, k.SweepOAuth(t.Context()))
+			got := liveSessions(t, k)
+			if got[code.SessionID] != c.lives || got[other.SessionID] != (name == "while locked") {
+				t.Errorf("%s (evicted: %v): the session lives: %v, want %v; the unused one beside it: %v", name, forgotten, got[code.SessionID], c.lives, got[other.SessionID])
+			}
+			for _, e := range k.Events("session_ended") {
+				if e.Reason != "unused" || e.UserID != "@alice:example.org" {
+					t.Errorf("%s: audit: got %+v", name, e)
+				}
+			}
+		}
+	}
+}
+
+func liveSessions(t *testing.T, k *authtest.Kit) map[ulid.ULID]bool {
+	t.Helper()
+	all := make(map[ulid.ULID]bool)
+	for s, err := range k.Sessions("") {
+		must(t, err)
+		all[s.ID] = true
+	}
+	return all
+}
+
+func unproven(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+	t.Helper()
+	a, err := k.Judge(t.Context(), in.AccessToken.Reveal(), auth.From{Unproven: true})
+	must(t, err)
+	a.Release()
+}
+
+func forge(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+	t.Helper()
+	parsed, err := token.Parse(in.AccessToken.Reveal())
+	must(t, err)
+	forged, err := token.NewMint(token.Key{1}, authtest.NewRand(1)).New(token.Access, parsed.Handle)
+	must(t, err)
+	k.MustVerdict(t, token.NewSecret(forged.Reveal()))
+}
+
+// Nothing else ends for being unused: a legacy session, a session without a device, and what was redeemed before a restart.
+func TestNothingElseEndsForBeingUnused(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	k.MustLogin(t, "alice", "LEGACY")
+	p.session(staticID, []string{"openid"})
+	p.session(staticID, onDevice(phone))
+	again, err := auth.New(auth.Config{DB: k.DB, ServerName: authtest.ServerName, Hasher: k.Hasher, Now: k.Now, Rand: authtest.NewRand(1)}, k.Settings)
+	must(t, err)
+	k.Clock.Advance(2 * time.Hour)
+	must(t, again.SweepOAuth(t.Context()))
+	if got := liveSessions(t, k); len(got) != 3 {
+		t.Errorf("after a restart: got %d sessions, want 3", len(got))
+	}
+	must(t, k.SweepOAuth(t.Context()))
+	if got := liveSessions(t, k); len(got) != 2 {
+		t.Errorf("without one: got %d sessions, want 2", len(got))
+	}
+}
+
+// Keys: the private halves of retired ones are erased, the public ones go when no hint is signed with them any more.
+func TestRetiredKeysAreErased(t *testing.T) {
+	k := provider(t)
+	keys := func() (signing, retired int) {
+		t.Helper()
+		must(t, k.DB.View(func(tx *store.Tx) error {
+			for rec, err := range tx.SigningKeys() {
+				must(t, err)
+				switch {
+				case rec.RetiredAt.IsZero() && len(rec.Private) > 0 && rec.ID != "":
+					signing++
+				case !rec.RetiredAt.IsZero() && len(rec.Private) == 0:
+					retired++
+				default:
+					t.Errorf("got key %s, retired %v, with %d private bytes", rec.ID, rec.RetiredAt, len(rec.Private))
+				}
+			}
+			return nil
+		}))
+		return signing, retired
+	}
+	_, err := k.Keys(t.Context())
+	must(t, err)
+	must(t, k.RotateKeys(t.Context()))
+	if a, b := keys(); a != 2 || b != 2 {
+		t.Errorf("got %d and %d", a, b)
+	}
+	k.Clock.Advance(store.KeyHintFor)
+	must(t, k.SweepOAuth(t.Context()))
+	if a, b := keys(); a != 2 || b != 2 {
+		t.Errorf("after 90 days: got %d and %d", a, b)
+	}
+	k.Clock.Advance(time.Second)
+	must(t, k.SweepOAuth(t.Context()))
+	if a, b := keys(); a != 2 || b != 0 {
+		t.Errorf("after more than 90 days: got %d and %d", a, b)
+	}
+}
+
+// Keys are made once, however many ask at once, by however many services.
+func TestKeysAreMadeOnce(t *testing.T) {
+	k := provider(t)
+	other, err := auth.New(auth.Config{DB: k.DB, ServerName: authtest.ServerName, Hasher: k.Hasher, Now: k.Now, Rand: authtest.NewRand(2)}, k.Settings)
+	must(t, err)
+	ids := make(chan string, 4)
+	for _, s := range []*auth.Service{k.Service, other, k.Service, other} {
+		go func() {
+			keys, err := s.Keys(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- keys.Signing["RS256"].ID + keys.Signing["ES256"].ID
+		}()
+	}
+	first := <-ids
+	for range 3 {
+		if got := <-ids; got != first || got == "" {
+			t.Errorf("got other keys, %q and %q", first, got)
+		}
+	}
+}
+
+// Nothing that opens anything is in the store in clear: codes, cookies, secrets, tokens, passwords, private state.
+func TestNothingIsStoredInClear(t *testing.T) {
+	dir := t.TempDir()
+	k := providerWith(t, authtest.Options{Idle: true, Store: store.Options{Dir: dir}})
+	meta := public("A name that is stored")
+	meta.AuthMethod = "client_secret_basic"
+	client, secret, err := k.RegisterClient(t.Context(), meta, auth.From{})
+	must(t, err)
+	p := signIn(t, k, "alice")
+	code := p.code(client.ID, onDevice(phone))
+	out, err := k.Redeem(t.Context(), code)
+	must(t, err)
+	next := mustRefreshOAuth(t, k, client.ID, out.RefreshToken)
+	d := p.device(client.ID, onDevice("TABLET000A")).decided(true)
+	other, err := d.poll()
+	must(t, err)
+	waiting := p.device(client.ID, onDevice("TABLET000A"))
+	must(t, k.UseAssertion(t.Context(), client.ID, auth.Assertion{ID: "the-jti-of-an-assertion", ExpiresAt: k.Now().Add(time.Hour)}))
+	browser := p.browser.Secret[:]
+	secrets := map[string][]byte{
+		"code": []byte(code.Code.Reveal()), "verifier": []byte(verifier), "device code": []byte(d.code.Reveal()), "waiting device code": []byte(waiting.code.Reveal()),
+		"cookie": []byte(p.cookie.Reveal()), "client secret": []byte(secret.Reveal()), "password": []byte(authtest.Password), "jti": []byte("the-jti-of-an-assertion"),
+		"browser": browser, "browser in base64": []byte(base64.RawURLEncoding.EncodeToString(browser)),
+		"access": []byte(out.AccessToken.Reveal()), "refresh": []byte(out.RefreshToken.Reveal()), "next access": []byte(next.AccessToken.Reveal()),
+		"next refresh": []byte(next.RefreshToken.Reveal()), "device's access": []byte(other.AccessToken.Reveal()),
+	}
+	for name, s := range map[string]token.Secret{"code": code.Code, "device code": d.code, "cookie": p.cookie, "client secret": secret} {
+		if raw, err := base64.RawURLEncoding.DecodeString(s.Reveal()); err == nil {
+			secrets[name+", decoded"] = raw
+		}
+	}
+	found := false
+	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		found = found || bytes.Contains(content, []byte("A name that is stored"))
+		for name, s := range secrets {
+			if bytes.Contains(content, s) {
+				t.Errorf("%s holds the %s", filepath.Base(path), name)
+			}
+		}
+		return nil
+	}))
+	if !found {
+		t.Error("the search does not find what is stored")
+	}
+}

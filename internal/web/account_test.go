@@ -1,0 +1,233 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+func TestAccountLists(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustLogin(t, "alice", "PHONE")
+	s.Clock.Advance(3 * time.Hour)
+	b := s.signedInSurfer(t, "alice")
+	b.get("/account")
+	b.expect(http.StatusOK, "@alice:example.org", "Device PHONE", "3 hours ago", "since 2 January", "End all other sessions", "Encryption identity")
+	if b.at.Path != "/account/" {
+		t.Errorf("got %s", b.at)
+	}
+	b.get("/")
+	b.expect(http.StatusOK, "Your account")
+}
+
+func TestACC05_EndOne(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustAddUser(t, "mallory")
+	phone, desk := s.MustLogin(t, "alice", "PHONE"), s.MustLogin(t, "alice", "DESK")
+	b := s.signedInSurfer(t, "alice")
+
+	// Case 1: GET asks.
+	b.get("/account/?action=org.matrix.device_delete&device_id=PHONE")
+	b.expect(http.StatusOK, "End this session?", "PHONE", "are lost with it")
+	page := b.at.String()
+	if v := s.MustVerdict(t, phone.AccessToken); v != auth.Active {
+		t.Fatalf("got %v after GET", v)
+	}
+
+	// Case 2: somebody else's form and session.
+	m := s.signedInSurfer(t, "mallory")
+	m.get(page)
+	m.expect(http.StatusOK, "does not exist")
+	_, form := b.form("")
+	m.do(http.MethodPost, page, form.Encode())
+	m.expect(http.StatusForbidden)
+
+	// Case 3: POST ends it, twice is harmless.
+	for range 2 {
+		b.do(http.MethodPost, page, form.Encode())
+		b.expect(http.StatusOK, "The session has ended")
+	}
+	if v := s.MustVerdict(t, phone.AccessToken); v != auth.Unknown {
+		t.Errorf("got %v, want the end", v)
+	}
+	if v := s.MustVerdict(t, desk.AccessToken); v != auth.Active {
+		t.Errorf("the other session: got %v", v)
+	}
+	b.get(page)
+	b.expect(http.StatusOK, "does not exist, or has ended already")
+}
+
+func TestEndOthers(t *testing.T) {
+	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.AccessTTL = 5 * time.Minute }})
+	s.MustAddUser(t, "alice")
+	b, other := s.signedInSurfer(t, "alice"), s.signedInSurfer(t, "alice")
+	phone := s.MustLogin(t, "alice", "PHONE")
+	here := b.approved(s.client(t, store.Client{Name: "Element"}))
+	b.get("/account/")
+	b.expect(http.StatusOK, "This browser")
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "End all other sessions?", "PHONE", "every other browser")
+	if strings.Contains(b.text(), "Element") {
+		t.Error("the session of this browser is listed")
+	}
+	b.press("", nil)
+	b.expect(http.StatusOK, "All other sessions have ended", "Element")
+	if v := s.MustVerdict(t, phone.AccessToken); v != auth.Unknown {
+		t.Errorf("the phone: got %v", v)
+	}
+	if v := s.MustVerdict(t, here); v != auth.Active {
+		t.Errorf("this browser's: got %v", v)
+	}
+	other.get("/account/")
+	other.expect(http.StatusOK, "Sign in")
+}
+
+// approved signs a program in through the pages and returns its access token.
+func (b *surfer) approved(c auth.Client) token.Secret {
+	b.t.Helper()
+	const verifier = "a-verifier-of-forty-three-characters-or-more-43"
+	g := store.Grant{
+		ClientID: c.ID, Browser: b.secret().Digest(), RedirectURI: c.RedirectURIs[0], Scope: matrixScope,
+		Challenge: s256(verifier),
+	}
+	g, err := b.site.StartGrant(b.t.Context(), g, auth.From{Addr: authtest.Addr})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.get("/consent/" + g.ID.String())
+	b.press("allow", nil)
+	code := b.away(c.RedirectURIs[0]).Get("code")
+	out, err := b.site.Redeem(b.t.Context(), auth.RedeemParams{
+		Code: token.NewSecret(code), ClientID: c.ID, RedirectURI: g.RedirectURI, Verifier: verifier, Arrived: b.site.Kit.Now(),
+		From: auth.From{Addr: authtest.Addr},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out.AccessToken
+}
+
+// TestACC02_ACC03_ACC04_ACC07_Actions: ACC-02, ACC-03, ACC-04, ACC-07.
+func TestACC02_ACC03_ACC04_ACC07_Actions(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustLogin(t, "alice", "PHONE")
+	for query, want := range map[string]string{
+		"action=org.matrix.devices_list": "Your account", "action=sessions_list": "Your account", "action=org.matrix.sessions_list": "Your account",
+		"action=org.matrix.device_view&device_id=PHONE":          "One of your sessions",
+		"action=session_view&device_id=PHONE":                    "One of your sessions",
+		"action=org.matrix.device_delete&device_id=PHONE":        "End this session?",
+		"action=org.matrix.session_end&device_id=PHONE":          "End this session?",
+		"action=session_end&device_id=PHONE&id_token_hint=x.y.z": "End this session?",
+		"action=org.matrix.cross_signing_reset":                  "Reset your encryption identity?",
+		"action=org.matrix.profile":                              "Your account",
+		"action=nonsense":                                        "Your account",
+		"action=session_view":                                    "Your account",
+		"action=session_view&device_id=GONE":                     "Your account",
+		"":                                                       "Your account",
+	} {
+		in := s.signedInSurfer(t, "alice")
+		in.get("/account/?" + query)
+		if in.status != http.StatusOK || in.title() != want {
+			t.Errorf("signed in, %s: got %d %q, want %q", query, in.status, in.title(), want)
+		}
+		out := s.surfer(t)
+		out.get("/account/?" + query)
+		out.expect(http.StatusOK, "Sign in")
+		out.signIn("alice", authtest.Password)
+		if out.status != http.StatusOK || out.title() != want {
+			t.Errorf("after signing in, %s: got %d %q, want %q", query, out.status, out.title(), want)
+		}
+	}
+	b := s.signedInSurfer(t, "alice")
+	b.get("/account/?action=session_view&device_id=GONE")
+	b.expect(http.StatusOK, "That session does not exist")
+}
+
+func TestACC08_CrossSigningReset(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	allowed := func() bool { u, _ := s.Synapse.User("alice"); return u.CrossSigningReset }
+	b.get("/account/?action=org.matrix.cross_signing_reset")
+	b.press("", url.Values{"password": {"wrong"}})
+	b.expect(http.StatusUnprocessableEntity, "That is not your password")
+	if allowed() {
+		t.Error("allowed without the password")
+	}
+	s.Synapse.Fail(authtest.Down)
+	b.press("", url.Values{"password": {authtest.Password}})
+	b.expect(http.StatusServiceUnavailable, "nothing was changed")
+	s.Synapse.Heal()
+	b.press("", url.Values{"password": {authtest.Password}})
+	b.expect(http.StatusOK, "within 10 minutes")
+	if !allowed() {
+		t.Error("not allowed")
+	}
+}
+
+func TestRateLimitedSignInSaysWhen(t *testing.T) {
+	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.LoginLimit = auth.Limit{Burst: 2, Window: 10 * time.Minute} }})
+	s.MustAddUser(t, "alice")
+	b := s.surfer(t)
+	b.get("/login")
+	b.signIn("alice", "1")
+	b.signIn("alice", "2")
+	b.signIn("alice", authtest.Password)
+	b.expect(http.StatusTooManyRequests, "Try again in 5 minutes")
+	if b.head.Get("Retry-After") != "300" {
+		t.Errorf("got %q", b.head.Get("Retry-After"))
+	}
+	b.signIn("@alice:elsewhere.example", "x")
+	b.expect(http.StatusUnprocessableEntity, "on another server")
+}
+
+func TestExpiredRequest(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	path := b.start(s.client(t, store.Client{Name: "Element"}), store.Grant{})
+	b.get(path)
+	_, form := b.form("allow")
+	s.Clock.Advance(11 * time.Minute)
+	b.do(http.MethodPost, path, form.Encode())
+	b.expect(http.StatusGone, "This link has expired", "Reference")
+	b.get("/consent/01JD9K7W3QAAAAAAAAAAAAAAAA")
+	b.expect(http.StatusNotFound, "This link has expired")
+}
+
+func TestManySessionsFitOnPages(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	for range 60 {
+		s.MustLogin(t, "alice", "")
+	}
+	b := s.signedInSurfer(t, "alice")
+	count := 0
+	for range 3 {
+		if len(b.body) > 30_000 {
+			t.Errorf("%s has %d bytes", b.at, len(b.body))
+		}
+		for range b.all("li") {
+			count++
+		}
+		if !strings.Contains(b.body, "Older sessions") {
+			break
+		}
+		b.get(b.link("Older sessions"))
+	}
+	if count != 60 {
+		t.Errorf("got %d sessions", count)
+	}
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "And 35 more")
+}

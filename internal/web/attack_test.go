@@ -1,0 +1,392 @@
+package web
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+func TestConsentPostedByAnotherBrowser(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustAddUser(t, "mallory")
+	c := s.client(t, store.Client{Name: "Element"})
+	b := s.signedInSurfer(t, "alice")
+	path := b.start(c, store.Grant{})
+	b.get(path)
+	_, form := b.form("allow")
+
+	// Case 1: another browser, signed in as anybody.
+	for _, who := range []string{"alice", "mallory"} {
+		m := s.signedInSurfer(t, "alice")
+		if who == "mallory" {
+			m = s.signedInSurfer(t, "mallory")
+		}
+		m.get(path)
+		m.expect(http.StatusBadRequest, "started in another browser")
+		m.do(http.MethodPost, path, form.Encode())
+		m.expect(http.StatusBadRequest, "started in another browser")
+	}
+
+	// Case 2: a browser without cookies.
+	m := s.surfer(t)
+	m.get(path)
+	m.expect(http.StatusBadRequest, "did not keep a cookie")
+	m.do(http.MethodPost, path, form.Encode())
+	m.expect(http.StatusBadRequest, "did not keep a cookie")
+
+	// Case 3: none of it changed anything.
+	b.get(path)
+	b.expect(http.StatusOK, "Allow Element")
+}
+
+func TestConsentForAnotherPerson(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustAddUser(t, "bob")
+	c := s.client(t, store.Client{Name: "Element"})
+	b := s.signedInSurfer(t, "alice")
+	path := b.start(c, store.Grant{})
+	b.get(path)
+	_, form := b.form("allow")
+	b.get(b.link("Not you?"))
+	b.signIn("bob", authtest.Password)
+	b.expect(http.StatusOK, "@bob:example.org")
+	b.do(http.MethodPost, path, form.Encode())
+	b.expect(http.StatusForbidden, "out of date", "Nothing was changed")
+	b.get(path)
+	b.expect(http.StatusOK, "Allow Element")
+}
+
+func TestLoginCSRF(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "mallory")
+	attacker := s.surfer(t)
+	attacker.get("/login")
+	_, form := attacker.form("")
+	form.Set("username", "mallory")
+	form.Set("password", authtest.Password)
+
+	// Case 1: the attacker's form in the victim's browser.
+	b := s.surfer(t)
+	b.get("/login")
+	b.do(http.MethodPost, "/login", form.Encode())
+	b.expect(http.StatusForbidden, "out of date")
+
+	// Case 2: a form of one destination for another.
+	_, form = b.form2("/login", "")
+	form.Set("username", "mallory")
+	form.Set("password", authtest.Password)
+	b.do(http.MethodPost, "/login?kind=cross_signing_reset", form.Encode())
+	b.expect(http.StatusForbidden, "out of date")
+
+	// Case 3: what the browser says about who sent it.
+	for _, h := range []http.Header{
+		{"Sec-Fetch-Site": {"cross-site"}}, {"Sec-Fetch-Site": {"same-site"}}, {"Sec-Fetch-Site": {"none"}},
+		{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}},
+		{"Origin": {"null"}}, {"Origin": {"https://evil.example"}}, {"Origin": {"http://auth.example.org"}},
+	} {
+		b.header = h
+		b.do(http.MethodPost, "/login", form.Encode())
+		b.expect(http.StatusForbidden)
+	}
+	b.header = http.Header{}
+	if !b.cookie().Empty() {
+		t.Error("somebody is signed in")
+	}
+	b.do(http.MethodPost, "/login", form.Encode())
+	b.expect(http.StatusOK, "Your account")
+}
+
+// form2 opens a page and reads its form.
+func (b *surfer) form2(target, decision string) (string, url.Values) {
+	b.t.Helper()
+	b.get(target)
+	return b.form(decision)
+}
+
+const evil = `"><img src=x onerror=alert(1)>'</title><script>alert(1)</script>{{.}}&lt;b&gt;`
+
+// TestXSS: what others say is text, wherever it is shown.
+func TestXSS(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	c := s.client(t, store.Client{
+		Name: evil, URI: "https://e.example/" + evil, LogoURI: "https://e.example/" + evil, PolicyURI: "javascript:alert(1)//https://" + evil,
+		TOSURI: "https://e.example/" + evil, Localized: map[string]string{"client_name#de": evil, "tos_uri#de": "javascript:alert(1)"},
+		RedirectURIs: []string{"https://app.example.com/" + evil},
+	})
+	app := s.client(t, store.Client{Name: evil, RedirectURIs: []string{"com.example." + evil + ":/"}})
+	b := s.surfer(t)
+	for _, lang := range []string{"en", "de"} {
+		b.header.Set("Accept-Language", lang)
+		for _, c := range []auth.Client{c, app} {
+			b.get(b.start(c, store.Grant{LoginHint: evil, State: evil, HasState: true}))
+			b.harmless()
+		}
+	}
+	b.header.Del("Accept-Language")
+	b.signIn(evil, evil)
+	b.expect(http.StatusUnprocessableEntity)
+	b.harmless()
+	if _, form := b.form(""); form.Get("username") != evil {
+		t.Errorf("got %q, want what was typed", form.Get("username"))
+	}
+	b.signIn("alice", authtest.Password)
+	b.expect(http.StatusOK, "Allow", "alert(1)")
+	b.harmless()
+	b.get(b.start(c, store.Grant{State: evil, HasState: true, ResponseMode: "form_post"}))
+	b.press("allow", nil)
+	b.harmless()
+	for _, target := range []string{
+		"/link?code=" + url.QueryEscape(evil), "/login?kind=" + url.QueryEscape(evil), "/login?kind=session_view&id=" + url.QueryEscape(evil),
+		"/account/?action=" + url.QueryEscape(evil) + "&device_id=" + url.QueryEscape(evil), "/account/?notice=" + url.QueryEscape(evil),
+		"/account/?ui_locales=" + url.QueryEscape(evil), "/consent/" + url.PathEscape(evil), "/device/" + url.PathEscape(evil),
+		"/account/" + url.PathEscape(evil), "/account/?from=" + url.QueryEscape(evil),
+	} {
+		b.get(target)
+		b.harmless()
+	}
+	d, _, err := s.StartDeviceGrant(t.Context(), c.ID, matrixScope, auth.From{Addr: authtest.Addr, UserAgent: evil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.get("/link")
+	b.press("", url.Values{"code": {evil}})
+	b.harmless()
+	b.press("", url.Values{"code": {d.UserCode}})
+	b.expect(http.StatusOK, "Sign another device in?", "alert(1)")
+	b.harmless()
+}
+
+// harmless makes sure that the page runs nothing but our script, and leads to nothing that runs.
+func (b *surfer) harmless() {
+	b.t.Helper()
+	for n := range b.page.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		switch {
+		case n.Data == "img", n.Data == "style", n.Data == "b", n.Data == "script" && !strings.HasPrefix(attr(n, "src"), "/assets/continue."):
+			b.t.Errorf("%s: a %s", b.at, n.Data)
+		}
+		for _, a := range n.Attr {
+			if strings.HasPrefix(a.Key, "on") || a.Key == "style" || strings.HasPrefix(strings.TrimSpace(strings.ToLower(a.Val)), "javascript:") {
+				b.t.Errorf("%s: %s %s=%q", b.at, n.Data, a.Key, a.Val)
+			}
+		}
+	}
+	if strings.Contains(b.body, "ZgotmplZ") {
+		b.t.Errorf("%s: a value that the template refused", b.at)
+	}
+}
+
+func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	c := s.client(t, store.Client{Name: "Element"})
+	for _, target := range []string{
+		"/login?other=1", "/logout", b.start(c, store.Grant{}), "/link", "/device/01JD9K7W3QAAAAAAAAAAAAAAAA", "/account/", "/account/reset",
+		"/account/end-others", "/account/nowhere", "/",
+	} {
+		b.once(http.MethodGet, target, "")
+		for name, want := range map[string]string{
+			"X-Frame-Options": "DENY", "Referrer-Policy": "same-origin", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+		} {
+			if got := b.head.Get(name); got != want {
+				t.Errorf("%s: %s: got %q, want %q", target, name, got, want)
+			}
+		}
+		policy := b.head.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "default-src 'none'") ||
+			strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
+			t.Errorf("%s: got %s", target, policy)
+		}
+		if b.head.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: CORS", target)
+		}
+	}
+}
+
+// TestOpenRedirect: no parameter of a sign-in names an address.
+func TestOpenRedirect(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	for _, target := range []string{"https://evil.example/", "//evil.example", "/\\evil.example", "../evil"} {
+		q := url.QueryEscape(target)
+		for _, query := range []string{
+			"kind=" + q, "kind=consent&id=" + q, "kind=device&id=" + q, "kind=session_view&id=" + q, "kind=account&id=" + q,
+			"next=" + q, "redirect=" + q, "return_to=" + q, "post_auth_action=" + q, "kind=account&other=" + q, "ui_locales=" + q, "redirect_uri=" + q,
+		} {
+			b := s.surfer(t)
+			b.once(http.MethodGet, "/login?"+query, "")
+			if b.status != http.StatusOK {
+				continue // refused
+			}
+			_, form := b.form("")
+			form.Set("username", "alice")
+			form.Set("password", authtest.Password)
+			b.once(http.MethodPost, "/login?"+query, form.Encode())
+			u, err := url.Parse(b.head.Get("Location"))
+			if err != nil || u.Scheme != "https" || u.Host != "auth.example.org" || !strings.HasPrefix(u.Path, "/account/") {
+				t.Errorf("%s: sent to %q", query, b.head.Get("Location"))
+			}
+		}
+	}
+	// The account's own redirects and the one to the issuer's host.
+	b := s.signedInSurfer(t, "alice")
+	for _, target := range []string{"/account?//evil.example", "/account/?signed_in=1&x=//evil.example", "/account/?action=session_view&device_id=//evil.example"} {
+		b.once(http.MethodGet, target, "")
+		if u, err := url.Parse(b.head.Get("Location")); err != nil || u.Host != "auth.example.org" && u.Host != "" {
+			t.Errorf("%s: sent to %q", target, b.head.Get("Location"))
+		}
+	}
+}
+
+func TestCookieOfAnEndedSignIn(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	c := s.client(t, store.Client{Name: "Element"})
+	stolen := *b
+	path := b.start(c, store.Grant{})
+	b.get(path)
+	target, form := b.form("allow")
+
+	// Case 1: signed out. The thief has copied the cookies.
+	kept := b.jar.Cookies(b.at)
+	b.get("/logout")
+	b.press("", nil)
+	b.expect(http.StatusOK, "You are signed out", "Your programs stay signed in")
+	stolen.jar = mustJar(t)
+	stolen.jar.SetCookies(b.at, kept)
+	stolen.do(http.MethodPost, target, form.Encode())
+	stolen.expect(http.StatusOK, "Sign in")
+	stolen.get("/account/")
+	stolen.expect(http.StatusOK, "Sign in")
+
+	// Case 2: the browser that signed out is another one now (oauth: replaced at sign-out).
+	b.get(path)
+	b.expect(http.StatusBadRequest, "started in another browser")
+
+	// Case 3: locked: as if nobody was signed in; signing in says why.
+	b = s.signedInSurfer(t, "alice")
+	if err := s.Lock(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	b.get("/account/")
+	b.expect(http.StatusOK, "Sign in")
+	b.signIn("alice", authtest.Password)
+	b.expect(http.StatusForbidden, "This account is locked")
+
+	// Case 4: unlocked, it is 30 days without use.
+	if err := s.Unlock(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	b.get("/account/")
+	b.expect(http.StatusOK, "Your account")
+	s.Clock.Advance(31 * 24 * time.Hour)
+	b.get("/account/")
+	b.expect(http.StatusOK, "Sign in")
+}
+
+// TestCookiesAreKeptOrSaidSo: a browser that loses a cookie on the way sees a page, not a loop.
+func TestCookiesAreKeptOrSaidSo(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.surfer(t)
+	c := s.client(t, store.Client{Name: "Element"})
+	path := b.start(c, store.Grant{})
+	b.get(path)
+	_, form := b.form("")
+	form.Set("username", "alice")
+	form.Set("password", authtest.Password)
+	login := b.at.String()
+	b.once(http.MethodPost, login, form.Encode())
+	next := b.head.Get("Location")
+	b.forgetSession()
+	b.get(next)
+	b.expect(http.StatusBadRequest, "did not keep a cookie")
+}
+
+func TestOnlyOnTheIssuersHost(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	for _, host := range []string{"example.org", "evil.example", "auth.example.org.evil.example", "auth.example.org:8443", "app.example.com"} {
+		for _, forwarded := range []string{"", "auth.example.org"} {
+			r := httptest.NewRequest(http.MethodGet, "https://"+host+"/login?kind=account&x=%2F", nil)
+			r.Header.Set("X-Forwarded-Host", forwarded)
+			w := httptest.NewRecorder()
+			s.Handler.ServeEndpoint(w, r, signInEndpoint)
+			if w.Code != http.StatusSeeOther || w.Header().Get("Location") != issuer+"/login?kind=account&x=%2F" || len(w.Result().Cookies()) > 0 {
+				t.Errorf("%s: got %d to %q", host, w.Code, w.Header().Get("Location"))
+			}
+			w = httptest.NewRecorder()
+			r.Method = http.MethodPost
+			s.Handler.ServeEndpoint(w, r, signInEndpoint)
+			if w.Code != http.StatusNotFound {
+				t.Errorf("%s: a post got %d", host, w.Code)
+			}
+		}
+	}
+	for _, host := range []string{"auth.example.org", "AUTH.example.org:443"} {
+		w := httptest.NewRecorder()
+		s.Handler.ServeEndpoint(w, httptest.NewRequest(http.MethodGet, "https://"+host+"/login", nil), signInEndpoint)
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: got %d", host, w.Code)
+		}
+	}
+}
+
+func TestForms(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.surfer(t)
+	_, form := b.form2("/login", "")
+	form.Set("username", "alice")
+	form.Set("password", authtest.Password)
+	good := form.Encode()
+	for name, c := range map[string]struct {
+		body   string
+		status int
+	}{
+		"repeated":        {good + "&username=bob", http.StatusBadRequest},
+		"too large":       {good + "&x=" + strings.Repeat("x", 64<<10), http.StatusRequestEntityTooLarge},
+		"NUL":             {good + "&x=%00", http.StatusBadRequest},
+		"invalid UTF-8":   {good + "&x=%ff", http.StatusBadRequest},
+		"broken escape":   {good + "&x=%zz", http.StatusBadRequest},
+		"semicolon":       {good + ";x=1", http.StatusBadRequest},
+		"no proof":        {"username=alice&password=x", http.StatusForbidden},
+		"proof of length": {"proof=" + strings.Repeat("A", 43), http.StatusForbidden},
+	} {
+		b.do(http.MethodPost, "/login", c.body)
+		if b.status != c.status {
+			t.Errorf("%s: got %d, want %d", name, b.status, c.status)
+		}
+	}
+	b.header.Set("Content-Type", "text/plain")
+	b.do(http.MethodPost, "/login", good)
+	b.expect(http.StatusBadRequest)
+	b.header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	b.once(http.MethodGet, "/login?kind=account&kind=device", "")
+	b.expect(http.StatusBadRequest)
+	b.header.Set("Early-Data", "1")
+	b.do(http.MethodPost, "/login", good)
+	b.expect(http.StatusTooEarly)
+	b.header.Del("Early-Data")
+	b.once(http.MethodPut, "/login", good)
+	if b.status != http.StatusMethodNotAllowed || b.head.Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("PUT: got %d", b.status)
+	}
+	b.do(http.MethodPost, "/login", good)
+	b.expect(http.StatusOK, "Your account")
+}

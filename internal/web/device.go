@@ -1,0 +1,212 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/browser"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+type linkView struct {
+	frame
+	Code    string
+	Problem string // names a text
+	Wrong   bool
+	Minutes int
+	Proof   string
+}
+
+type deviceView struct {
+	frame
+	Asking  *program
+	Person  *person
+	Code    string
+	Addr    string
+	Agent   string
+	Asked   moment
+	Facts   []fact
+	Ends    *endedView
+	Problem bool // the box was not ticked
+	Proof   string
+	Other   string
+}
+
+// decidedView says what became of the request of a device.
+type decidedView struct {
+	frame
+	Allowed bool
+	Asking  *program
+}
+
+var linkProof = browser.Proof{Form: "link"}
+
+// linkPage asks for the code that a device shows. A code in the URL is only filled in: a link that somebody sent claims
+// nothing (RFC 8628 §5.4).
+func (v *visit) linkPage() error {
+	if err := v.tell(); err != nil {
+		return err
+	}
+	return v.showLink(http.StatusOK, linkView{Code: v.query["code"]}, nil)
+}
+
+func (v *visit) showLink(status int, view linkView, err error) error {
+	view.frame, view.Proof, view.Minutes = v.frame("link.title"), linkProof.Token(v.browser), v.retryAfter(err)
+	if code := auth.NormalizeUserCode(view.Code); len(code) == store.DeviceUserCodeChars {
+		view.Code = shownUserCode(code)
+	}
+	view.Code = oneLine(view.Code, maxShownCode)
+	return v.show(status, "link", &view)
+}
+
+const maxShownCode = 64 // characters of a code that was typed
+
+// link claims the request of a device for this browser.
+func (v *visit) link() error {
+	if err := v.proven(linkProof); err != nil {
+		return err
+	}
+	view := linkView{Code: v.form["code"]}
+	d, err := v.Service.ClaimDeviceGrant(v.r.Context(), view.Code, v.browser.Digest(), v.cookies.Session(v.r), v.from)
+	switch {
+	case errors.Is(err, auth.ErrRateLimited):
+		view.Problem = "link.limited"
+		return v.showLink(http.StatusTooManyRequests, view, err)
+	case errors.Is(err, auth.ErrNotFound):
+		view.Problem, view.Wrong = "link.wrong", true
+		return v.showLink(http.StatusUnprocessableEntity, view, nil)
+	case err != nil:
+		return err
+	}
+	return v.redirect(destination{toDevice, d.ID.String()}.path())
+}
+
+// deviceOfPath reads the request of the page that the path names.
+func (v *visit) deviceOfPath() (store.DeviceGrant, auth.Client, error) {
+	id, err := ulid.ParseStrict(v.lastSegment())
+	if err != nil {
+		return store.DeviceGrant{}, auth.Client{}, errNoPage
+	}
+	return v.deviceGrant(id)
+}
+
+// devicePage asks whether a device may use the account.
+func (v *visit) devicePage() error {
+	d, c, err := v.deviceOfPath()
+	if err != nil {
+		return err
+	}
+	in, done, err := v.arrived()
+	if err != nil || done {
+		return err
+	}
+	if in == nil {
+		return v.redirect(destination{toDevice, d.ID.String()}.signIn())
+	}
+	return v.showDevice(http.StatusOK, &d, &c, in)
+}
+
+func (v *visit) showDevice(status int, d *store.DeviceGrant, c *auth.Client, in *auth.SignedIn) error {
+	if d.Status != store.GrantPending {
+		return v.showDecided(d, c)
+	}
+	view := deviceView{
+		frame:   v.frame("device.title"),
+		Asking:  v.program(c, ""),
+		Person:  v.person(in),
+		Code:    shownUserCode(d.UserCode),
+		Addr:    d.Addr,
+		Agent:   describeAgent(d.UserAgent),
+		Asked:   v.moment(d.CreatedAt),
+		Facts:   facts(deviceScope(d, c, in)),
+		Problem: status == http.StatusUnprocessableEntity,
+		Proof:   deviceProof(d.ID, in).Token(v.browser),
+		Other:   withParam(destination{toDevice, d.ID.String()}.signIn(), otherParam, "1"),
+	}
+	var err error
+	if view.Ends, err = v.ends(in, c, d.Scope); err != nil {
+		return err
+	}
+	return v.show(status, "device", &view)
+}
+
+func (v *visit) showDecided(d *store.DeviceGrant, c *auth.Client) error {
+	view := decidedView{Allowed: d.Status != store.GrantDenied, Asking: v.program(c, "")}
+	title := "device.denied.title"
+	if view.Allowed {
+		title = "device.allowed.title"
+	}
+	view.frame = v.frame(title)
+	return v.show(http.StatusOK, "decided", &view)
+}
+
+// device takes the person's answer. The first one wins.
+func (v *visit) device() error {
+	d, c, err := v.deviceOfPath()
+	if err != nil {
+		return err
+	}
+	in, err := v.signedIn()
+	if err != nil {
+		return err
+	}
+	here := destination{toDevice, d.ID.String()}
+	if in == nil {
+		return v.redirect(here.signIn())
+	}
+	if err := v.proven(deviceProof(d.ID, in)); err != nil {
+		return err
+	}
+	allow, err := v.deviceAnswer()
+	if err != nil {
+		return err
+	}
+	if d.Status == store.GrantPending && allow && v.form["mine"] != "yes" {
+		return v.showDevice(http.StatusUnprocessableEntity, &d, &c, in)
+	}
+	if allow && needsFreshPassword(deviceScope(&d, &c, in), in, v.Now()) {
+		return v.redirect(withParam(here.signIn(), otherParam, "1"))
+	}
+	err = v.Service.DecideDeviceGrant(v.r.Context(), d.ID, v.browser.Digest(), v.cookies.Session(v.r), allow)
+	switch {
+	case errors.Is(err, auth.ErrSignInNeeded):
+		return v.redirect(here.signIn())
+	case err != nil && !errors.Is(err, auth.ErrDone):
+		return err
+	}
+	return v.redirect(here.path())
+}
+
+func (v *visit) deviceAnswer() (allow bool, err error) {
+	switch v.form["decision"] {
+	case "allow":
+		return true, nil
+	case "cancel":
+		return false, nil
+	}
+	return false, fmt.Errorf("%w: no decision", errBadForm)
+}
+
+// deviceScope is what a person can grant to a device: rights over the server only if an operator vouches for its program.
+func deviceScope(d *store.DeviceGrant, c *auth.Client, in *auth.SignedIn) []string {
+	scope := grantable(d.Scope, in)
+	if c.Static {
+		return scope
+	}
+	return slices.DeleteFunc(scope, isAdminScope)
+}
+
+// needsFreshPassword reports whether a scope has rights over the server and the password is not recent enough for them.
+func needsFreshPassword(scope []string, in *auth.SignedIn, now time.Time) bool {
+	return slices.ContainsFunc(scope, isAdminScope) && now.Sub(in.Session.AuthenticatedAt) > adminFresh
+}
+
+func deviceProof(id ulid.ULID, in *auth.SignedIn) browser.Proof {
+	return browser.Proof{Form: "device", Object: id.String(), Session: in.Session.ID.String()}
+}

@@ -1,0 +1,53 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authzresponse"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// response begins the answer to an authorization request.
+func response(g *store.Grant) authzresponse.Response {
+	return authzresponse.Response{RedirectURI: g.RedirectURI, Mode: g.ResponseMode, State: g.State, HasState: g.HasState}
+}
+
+func refusal(g *store.Grant, d decision) authzresponse.Response {
+	r := response(g)
+	r.Error, r.Description = d.code, d.text
+	return r
+}
+
+// respond sends the browser back to the client.
+func (v *visit) respond(r authzresponse.Response) error {
+	r.Issuer = route.NewURLs(v.Issuer).Issuer()
+	if location, ok := r.Location(); ok {
+		return v.leave(location)
+	}
+	return v.formPost(r)
+}
+
+type formPostView struct {
+	frame
+	Host   string
+	Action string
+	Fields []authzresponse.Field
+}
+
+// FormPost answers with a page that posts an authorization response to its client (OAuth 2.0 Form Post Response Mode): a
+// button, which a script presses. It is the one page with a script.
+func (h *Handler) FormPost(w http.ResponseWriter, r *http.Request, response authzresponse.Response) {
+	v := h.newVisit(w, r)
+	if err := v.formPost(response); err != nil {
+		v.fail(err)
+	}
+}
+
+func (v *visit) formPost(r authzresponse.Response) error {
+	v.csp.RedirectURI, v.csp.Script = r.RedirectURI, true
+	_, host := returnTo(r.RedirectURI)
+	return v.show(http.StatusOK, "form-post", &formPostView{
+		frame: v.frame("formpost.title"), Host: host, Action: r.RedirectURI, Fields: r.Fields(),
+	})
+}

@@ -1,0 +1,216 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/browser"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+)
+
+// perPage bounds the sessions on one page, and so its size.
+const perPage = 25
+
+type accountView struct {
+	frame
+	Notice   string // names a text
+	Person   *person
+	Sessions []sessionView
+	Others   bool   // there is something to end
+	Next     string // the page with older sessions; empty: none
+}
+
+// sessionView is a session in words.
+type sessionView struct {
+	Path   string
+	Name   string // of its program; empty: nobody knows
+	Kind   string // names a text: how it signed in
+	Mark   string
+	This   bool // approved in this browser
+	Agent  string
+	Addr   string
+	Device mxid.DeviceID
+	Seen   moment
+	Since  moment
+}
+
+type sessionPageView struct {
+	frame
+	sessionView
+	End   bool
+	Proof string
+}
+
+type endOthersView struct {
+	frame
+	Sessions []sessionView // the first of them
+	More     int           // how many are not among them
+	Proof    string
+}
+
+// showAccount shows who the person is, and a page of the sessions, the last used first.
+func (v *visit) showAccount(in *auth.SignedIn, notice string) error {
+	all, err := v.sessions(in)
+	if err != nil {
+		return err
+	}
+	view := accountView{frame: v.frame("account.title"), Notice: notice, Person: v.person(in)}
+	view.Wide = true
+	view.Others = slices.ContainsFunc(all, func(s auth.SessionInfo) bool { return !isThis(in, &s) })
+	from, _ := strconv.Atoi(v.query["from"])
+	from = min(max(from, 0), len(all))
+	to := min(from+perPage, len(all))
+	if to < len(all) {
+		view.Next = pathAccount + "?from=" + strconv.Itoa(to)
+	}
+	view.Sessions = v.sessionViews(in, all[from:to])
+	return v.show(http.StatusOK, "account", &view)
+}
+
+// sessions are a person's, those of this browser first, then the last used.
+func (v *visit) sessions(in *auth.SignedIn) ([]auth.SessionInfo, error) {
+	all, err := v.Service.OwnSessions(v.r.Context(), *in)
+	slices.SortStableFunc(all, func(a, b auth.SessionInfo) int {
+		if this := isThis(in, &a); this != isThis(in, &b) {
+			if this {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(seenAt(&b).Compare(seenAt(&a)), b.ID.Compare(a.ID))
+	})
+	return all, err
+}
+
+func isThis(in *auth.SignedIn, s *auth.SessionInfo) bool { return s.Approver == in.Session.ID }
+
+func seenAt(s *auth.SessionInfo) time.Time {
+	if s.LastSeen.At.IsZero() {
+		return s.CreatedAt
+	}
+	return s.LastSeen.At
+}
+
+func (v *visit) sessionViews(in *auth.SignedIn, all []auth.SessionInfo) []sessionView {
+	var views []sessionView
+	for i := range all {
+		views = append(views, v.sessionView(in, &all[i]))
+	}
+	return views
+}
+
+func (v *visit) sessionView(in *auth.SignedIn, s *auth.SessionInfo) sessionView {
+	view := sessionView{
+		Path:   pathSessions + s.ID.String(),
+		Name:   v.sessionName(s),
+		Kind:   "session.kind." + s.Kind.String(),
+		This:   isThis(in, s),
+		Agent:  describeAgent(s.LastSeen.UserAgent),
+		Addr:   s.LastSeen.Addr,
+		Device: s.DeviceID,
+		Seen:   v.moment(seenAt(s)),
+		Since:  v.moment(s.CreatedAt),
+	}
+	view.Mark = mark(cmp.Or(view.Name, view.Agent, string(view.Device), "?"))
+	return view
+}
+
+// sessionName is what the session's program calls itself; empty if it told no name.
+func (v *visit) sessionName(s *auth.SessionInfo) string {
+	if s.ClientID == "" {
+		return ""
+	}
+	c, err := v.Service.Client(v.r.Context(), s.ClientID)
+	if err != nil {
+		return ""
+	}
+	return oneLine(localized(&c, "client_name", c.Name, v.lang.Code), maxProgramName)
+}
+
+// goToDevice goes to the session on a device.
+func (v *visit) goToDevice(in *auth.SignedIn, to destination) error {
+	s, err := v.Service.OwnSessionOn(v.r.Context(), *in, mxid.DeviceID(to.id))
+	if errors.Is(err, auth.ErrNotFound) {
+		return v.redirect(withNotice("gone"))
+	}
+	if err != nil {
+		return err
+	}
+	path := pathSessions + s.ID.String()
+	if to.kind == toDeviceEnd {
+		path += suffixEnd
+	}
+	return v.redirect(path)
+}
+
+// sessionPage shows one session, or asks whether it is to end.
+func (v *visit) sessionPage(in *auth.SignedIn, id ulid.ULID, end bool) error {
+	all, err := v.sessions(in)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(s auth.SessionInfo) bool { return s.ID == id })
+	if i < 0 {
+		return v.redirect(withNotice("gone"))
+	}
+	title := "session.title"
+	if end {
+		title = "session.end.title"
+	}
+	return v.show(http.StatusOK, "session", &sessionPageView{
+		frame: v.frame(title), sessionView: v.sessionView(in, &all[i]), End: end, Proof: endProof(id, in).Token(v.browser),
+	})
+}
+
+func endProof(id ulid.ULID, in *auth.SignedIn) browser.Proof {
+	return browser.Proof{Form: "end-session", Object: id.String(), Session: in.Session.ID.String()}
+}
+
+func (v *visit) endSession(in *auth.SignedIn, id ulid.ULID) error {
+	if err := v.proven(endProof(id, in)); err != nil {
+		return err
+	}
+	err := v.Service.EndOwnSession(v.r.Context(), *in, id, v.from)
+	if errors.Is(err, auth.ErrNotFound) {
+		return v.redirect(withNotice("gone"))
+	}
+	if err != nil {
+		return err
+	}
+	return v.redirect(withNotice("ended"))
+}
+
+// endOthersPage lists what would end.
+func (v *visit) endOthersPage(in *auth.SignedIn) error {
+	all, err := v.sessions(in)
+	if err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(all, func(s auth.SessionInfo) bool { return isThis(in, &s) })
+	shown := others[:min(len(others), perPage)]
+	return v.show(http.StatusOK, "end-others", &endOthersView{
+		frame: v.frame("others.title"), Sessions: v.sessionViews(in, shown), More: len(others) - len(shown),
+		Proof: endOthersProof(in).Token(v.browser),
+	})
+}
+
+func endOthersProof(in *auth.SignedIn) browser.Proof {
+	return browser.Proof{Form: "end-others", Session: in.Session.ID.String()}
+}
+
+func (v *visit) endOthers(in *auth.SignedIn) error {
+	if err := v.proven(endOthersProof(in)); err != nil {
+		return err
+	}
+	if _, err := v.Service.EndOtherSessions(v.r.Context(), *in, v.from); err != nil {
+		return err
+	}
+	return v.redirect(withNotice("others_ended"))
+}

@@ -1,0 +1,114 @@
+package oidcprovider
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of what a client says about itself.
+const (
+	maxName      = 100 // characters
+	maxLocalized = 20
+	maxKeys      = 10
+)
+
+// checkNames keeps out what could make a page say something else than it says.
+func checkNames(m *clientMetadata) error {
+	if m.Name != "" && !isName(m.Name) {
+		return badMetadata("client_name is too long or has control characters")
+	}
+	return nil
+}
+
+// isName reports whether a name is short and shows as it is: no controls, nothing that turns the direction of writing.
+func isName(s string) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxName && strings.IndexFunc(s, isHidden) < 0
+}
+
+func isHidden(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
+}
+
+// localized are the members with a language (RFC 7591 §2.2): those that are good as the member itself would be. The others are
+// dropped and never an error.
+func localized(m *clientMetadata) map[string]string {
+	members, err := m.members()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for name := range members {
+		if base, lang, tagged := strings.Cut(name, "#"); tagged && isLanguage(lang) && isLocalizable(base) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var kept map[string]string
+	for _, name := range names {
+		var value string
+		if len(kept) == maxLocalized || json.Unmarshal(members[name], &value) != nil || !isLocalized(m, name, value) {
+			continue
+		}
+		if kept == nil {
+			kept = make(map[string]string)
+		}
+		kept[name] = value
+	}
+	return kept
+}
+
+func isLocalizable(member string) bool {
+	switch member {
+	case "client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri":
+		return true
+	}
+	return false
+}
+
+func isLocalized(m *clientMetadata, name, value string) bool {
+	if strings.HasPrefix(name, "client_name#") {
+		return value != "" && isName(value)
+	}
+	return checkRelated(m.URI, value) == nil
+}
+
+// isLanguage reports whether s looks like a language tag (BCP 47).
+func isLanguage(s string) bool {
+	return s != "" && len(s) <= 35 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
+}
+
+// canonicalKeys checks the client's keys: public ones only, and few.
+func canonicalKeys(m *clientMetadata) error {
+	if len(m.JWKS) == 0 || string(m.JWKS) == "null" {
+		m.JWKS = nil
+		if m.AuthMethod == authPrivateKeyJWT {
+			return badMetadata("private_key_jwt needs jwks")
+		}
+		return nil
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(m.JWKS, &set); err != nil || len(set.Keys) == 0 || len(set.Keys) > maxKeys {
+		return badMetadata("jwks has to be a set of up to ten public keys")
+	}
+	var keys []string
+	for i := range set.Keys {
+		if !set.Keys[i].Valid() || !set.Keys[i].IsPublic() {
+			return badMetadata("jwks has to be a set of up to ten public keys")
+		}
+		key := jose.JSONWebKey{Key: set.Keys[i].Key, KeyID: set.Keys[i].KeyID, Algorithm: set.Keys[i].Algorithm, Use: set.Keys[i].Use}
+		b, err := json.Marshal(key)
+		if err != nil {
+			return badMetadata("jwks has to be a set of up to ten public keys")
+		}
+		keys = append(keys, string(b))
+	}
+	slices.Sort(keys)
+	m.JWKS = jsontext.Value(`{"keys":[` + strings.Join(slices.Compact(keys), ",") + `]}`)
+	return nil
+}
