@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/oklog/ulid/v2"
@@ -163,7 +164,7 @@ func TestGuard_BrokenBodies(t *testing.T) {
 // TestGuard_Panics: 503 without a body; a device that polls is told to come back; the log knows why.
 func TestGuard_Panics(t *testing.T) {
 	e := newEdge(t)
-	var log bytes.Buffer
+	var log logBuffer
 	u, _ := url.Parse(issuer)
 	o, err := oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service: e.Service, Issuer: u, From: fromOf, ErrorPage: e.page, FormPost: e.formPost, Now: e.Now, Rand: failing{},
@@ -196,9 +197,27 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no randomness") }
 
+// logBuffer is a log that may be read while something still writes to it.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // TestLogsHoldNoSecrets: codes, tokens, verifiers and states do not reach the log, whatever goes wrong.
 func TestLogsHoldNoSecrets(t *testing.T) {
-	var log bytes.Buffer
+	var log logBuffer
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m"}), zapcore.AddSync(&log), zap.DebugLevel)
 	e := edgeOn(t, authtest.Options{Idle: true, Log: zap.New(core)})
 	c := e.client(t)
