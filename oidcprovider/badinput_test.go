@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/zap"
@@ -135,6 +137,26 @@ func TestGuard_EarlyData(t *testing.T) {
 	e.form(t, "/oauth2/token", exchange(c, code)).want(t, 200, "")
 }
 
+// TestGuard_Timeouts: a homeserver that never answers does not hold a client for ever, and nothing is consumed.
+func TestGuard_Timeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := edgeOn(t, authtest.Options{RealClock: true, Idle: true})
+		c := e.client(t)
+		v := exchange(c, e.code(t, authorization(c, fullScope)))
+		e.Synapse.Fail(authtest.Slow)
+		start := time.Now()
+		p := e.form(t, "/oauth2/token", v)
+		if p.Code != 503 || p.Body.Len() != 0 || p.Header().Get("Retry-After") != "2" {
+			t.Errorf("got %d %q", p.Code, p.Body)
+		}
+		if took := time.Since(start); took > 31*time.Second {
+			t.Errorf("took %v", took)
+		}
+		e.Synapse.Heal()
+		e.form(t, "/oauth2/token", v).want(t, 200, "")
+	})
+}
+
 // broken is a body that ends in the middle.
 type broken struct{ io.Reader }
 
@@ -164,7 +186,7 @@ func TestGuard_BrokenBodies(t *testing.T) {
 // TestGuard_Panics: 503 without a body; a device that polls is told to come back; the log knows why.
 func TestGuard_Panics(t *testing.T) {
 	e := newEdge(t)
-	var log logBuffer
+	var log lockedBuffer
 	u, _ := url.Parse(issuer)
 	o, err := oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service: e.Service, Issuer: u, From: fromOf, ErrorPage: e.page, FormPost: e.formPost, Now: e.Now, Rand: failing{},
@@ -193,31 +215,31 @@ func TestGuard_Panics(t *testing.T) {
 	}
 }
 
+// lockedBuffer is a log that is read while the store still writes to it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no randomness") }
 
-// logBuffer is a log that may be read while something still writes to it.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // TestLogsHoldNoSecrets: codes, tokens, verifiers and states do not reach the log, whatever goes wrong.
 func TestLogsHoldNoSecrets(t *testing.T) {
-	var log logBuffer
+	var log lockedBuffer
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m"}), zapcore.AddSync(&log), zap.DebugLevel)
 	e := edgeOn(t, authtest.Options{Idle: true, Log: zap.New(core)})
 	c := e.client(t)

@@ -9,12 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
-	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/oidcprovider"
 )
 
 // elementX and the others are what clients really register.
@@ -328,16 +329,25 @@ func TestREG19_Merging(t *testing.T) {
 	}
 }
 
-// TestREG20_ClientsInUseStay: a week without use removes a registration, but never one with a session.
+// TestREG20_E28_ClientsInUseStay: a week without use removes a registration, but never one with a session.
 func TestREG20_E28_ClientsInUseStay(t *testing.T) {
-	e := edgeOn(t, authtest.Options{})
-	used := e.client(t)
-	p := e.tokens(t, used, fullScope)
-	if e.verdict(t, p.str("access_token")) != auth.Active {
-		t.Fatal("the session does not live")
-	}
-	e.Clock.Advance(100 * 24 * time.Hour)
-	e.refresh(t, used, p.str("refresh_token")).want(t, 200, "")
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t)
+		used, unused := e.client(t), e.register(t, jsSDK41).str("client_id")
+		p := e.tokens(t, used, fullScope)
+		e.verdict(t, p.str("access_token"))
+		e.Clock.Advance(8 * 24 * time.Hour)
+		e.MustRun(t)
+		time.Sleep(2 * time.Minute) // Sweeps come by.
+		if _, err := e.Service.Client(t.Context(), unused); err != auth.ErrClientUnknown {
+			t.Errorf("the unused client: got %v, want %v", err, auth.ErrClientUnknown)
+		}
+		e.refresh(t, used, p.str("refresh_token")).want(t, 200, "")
+		e.authorize(t, authorization(unused, fullScope))
+		if got := e.problems[len(e.problems)-1].Kind; got != oidcprovider.UnknownClient {
+			t.Errorf("the unused client: got %s", got)
+		}
+	})
 }
 
 // TestREG21_Bounds: 8 KiB, ten redirect URIs, so many per address.
