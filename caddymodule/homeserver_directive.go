@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/dustin/go-humanize"
 )
@@ -34,8 +32,7 @@ type homeserverSite struct {
 //	}
 //
 // It expands to matrix_auth with its default groups, and a reverse_proxy to Synapse for the paths that clients and other
-// servers need and no others (Synapse docs/reverse_proxy.md), with one entry in X-Forwarded-For, of which Synapse believes the
-// first. Without upstreams it is the address of the global option's synapse.
+// servers need and no others (Synapse docs/reverse_proxy.md). Without upstreams it is the address of the global option's synapse.
 func parseHomeserver(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -111,16 +108,6 @@ func (s *homeserverSite) proxy(h httpcaddyfile.Helper, at caddyfile.Token) (*rev
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, fmt.Errorf("%s: %w", homeserverDirective, err)
 	}
-	if proxy.Headers == nil {
-		proxy.Headers = new(headers.Handler)
-	}
-	if proxy.Headers.Request == nil {
-		proxy.Headers.Request = new(headers.HeaderOps)
-	}
-	if proxy.Headers.Request.Set == nil {
-		proxy.Headers.Request.Set = make(http.Header)
-	}
-	proxy.Headers.Request.Set.Set("X-Forwarded-For", "{http.vars.client_ip}")
 	return proxy, nil
 }
 

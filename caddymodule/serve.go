@@ -154,17 +154,16 @@ func (h *Handler) noteQueryToken(r *http.Request) {
 
 // admitted sets the placeholders of a request whose token is good.
 func admitted(r *http.Request, a auth.Admission) {
-	user, device, client, session := a.UserID(), a.DeviceID(), a.ClientID(), a.SessionID()
 	replacer(r).Map(func(key string) (any, bool) {
 		switch key {
 		case "http.auth.user.id":
-			return string(user), true
+			return string(a.UserID()), true
 		case "http.auth.user.device_id":
-			return string(device), true
+			return string(a.DeviceID()), true
 		case "http.auth.user.client_id":
-			return client, true
+			return a.ClientID(), true
 		case "http.auth.user.session_id":
-			return session.String(), true
+			return a.SessionID().String(), true
 		}
 		return nil, false
 	})

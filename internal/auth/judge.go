@@ -112,7 +112,7 @@ func (a Admission) Over() context.Context {
 	return a.live.overContext()
 }
 
-// Release lets the live session go. It is called once.
+// Release lets the live session go. It is called once; what the Admission says of the session it says afterwards too.
 func (a Admission) Release() {
 	if a.live != nil {
 		a.live.unpin()

@@ -10,11 +10,11 @@ import (
 
 // clean makes sure that the homeserver finds no other token in a request than token.FromRequest did, and nothing that was meant for
 // us.
-func clean(r *http.Request, addr netip.Addr) {
+func clean(r *http.Request, addr netip.Addr) *http.Request {
 	keepAuthorization(r.Header)
 	hideForm(r)
 	dropCookies(r.Header)
-	forwardedFor(r, addr)
+	return forwardedFor(r, addr)
 }
 
 // canonical makes an active token the one Authorization header and removes it from the query.
@@ -100,19 +100,19 @@ func mayBeForm(contentType string) bool {
 	return containsFold(contentType, "form-data") && !strings.Contains(contentType, "multipart/form-data")
 }
 
-// forwardedFor replaces what came as X-Forwarded-For by the client's address, because Synapse believes the first entry (Synapse
-// http/site.py) and proxies append to what they got. Without such a header, and with the client as the peer, a proxy does that by
-// itself.
-func forwardedFor(r *http.Request, addr netip.Addr) {
+// forwardedFor returns a request as if its client were the peer and had sent no X-Forwarded-For, so that a proxy tells the homeserver
+// that address and no other: Synapse believes the first entry (Synapse http/site.py), and proxies append to what they got.
+func forwardedFor(r *http.Request, addr netip.Addr) *http.Request {
 	if !addr.IsValid() {
-		return
+		return r
 	}
-	if r.Header["X-Forwarded-For"] == nil {
-		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && peer.Addr().Unmap() == addr.Unmap() {
-			return
-		}
+	delete(r.Header, "X-Forwarded-For")
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && peer.Addr().Unmap() == addr.Unmap() {
+		return r
 	}
-	r.Header["X-Forwarded-For"] = []string{addr.Unmap().String()}
+	r2 := r.WithContext(r.Context())
+	r2.RemoteAddr = netip.AddrPortFrom(addr.Unmap(), 0).String()
+	return r2
 }
 
 // containsFold is strings.Contains without regard to the case of ASCII letters. The second argument is lower case.

@@ -198,38 +198,47 @@ func TestGate_OurCookiesStayElsewhere(t *testing.T) {
 	}
 }
 
-// Synapse believes the first entry, so the first is the address that Caddy found, whatever the client claims.
+// Synapse believes the first entry, and proxies append the peer's address: the address that Caddy found is the peer's, and nothing
+// else is there, whatever the client claims.
 func TestForwardedFor(t *testing.T) {
 	for _, c := range []struct {
 		peer, addr string
-		sent, want []string
+		sent       []string
+		want       string // the peer
 	}{
-		{"192.0.2.7:1", "192.0.2.7", nil, nil},
-		{"[::ffff:192.0.2.7]:1", "192.0.2.7", nil, nil},
-		{"192.0.2.7:1", "192.0.2.7", []string{"10.0.0.1"}, []string{"192.0.2.7"}},
-		{"127.0.0.1:1", "2001:db8::7", []string{"10.0.0.1, 2001:db8::7", "x"}, []string{"2001:db8::7"}},
-		{"127.0.0.1:1", "192.0.2.7", nil, []string{"192.0.2.7"}},
-		{"@", "192.0.2.7", nil, []string{"192.0.2.7"}},
-		{"@", "", []string{"x"}, []string{"x"}},
+		{"192.0.2.7:1", "192.0.2.7", nil, "192.0.2.7:1"},
+		{"[::ffff:192.0.2.7]:1", "192.0.2.7", nil, "[::ffff:192.0.2.7]:1"},
+		{"192.0.2.7:1", "192.0.2.7", []string{"10.0.0.1"}, "192.0.2.7:1"},
+		{"127.0.0.1:1", "2001:db8::7", []string{"10.0.0.1, 2001:db8::7", "x"}, "[2001:db8::7]:0"},
+		{"127.0.0.1:1", "192.0.2.7", nil, "192.0.2.7:0"},
+		{"127.0.0.1:1", "::ffff:192.0.2.7", nil, "192.0.2.7:0"},
+		{"@", "192.0.2.7", nil, "192.0.2.7:0"},
 	} {
 		r := httptest.NewRequest("GET", whoami, nil)
 		r.RemoteAddr = c.peer
 		if c.sent != nil {
 			r.Header["X-Forwarded-For"] = c.sent
 		}
-		addr, _ := netip.ParseAddr(c.addr)
-		forwardedFor(r, addr)
-		if diff := cmp.Diff(c.want, r.Header["X-Forwarded-For"]); diff != "" {
-			t.Errorf("%+v (-want +got):\n%s", c, diff)
+		r2 := forwardedFor(r, netip.MustParseAddr(c.addr))
+		if got := r2.RemoteAddr; got != c.want {
+			t.Errorf("%+v: got peer %q, want %q", c, got, c.want)
+		}
+		if got, there := r2.Header["X-Forwarded-For"]; there {
+			t.Errorf("%+v: got X-Forwarded-For %q, want none", c, got)
+		}
+		if r.RemoteAddr != c.peer {
+			t.Errorf("%+v: the server's own request has got peer %q", c, r.RemoteAddr)
 		}
 	}
 }
 
 func TestGate_ForwardedFor(t *testing.T) {
-	b := newBench(t)
-	b.do(t, b.request(t, "GET", whoami, "", bearerHeader(b.live), "X-Forwarded-For: 203.0.113.9, 203.0.113.10"))
-	if got := b.synapse.last(t).Header.Get("X-Forwarded-For"); !strings.HasPrefix(got, "192.0.2.7, ") {
-		t.Errorf("got %q, want the address that the edge found first", got)
+	for _, path := range []string{whoami, "/_matrix/federation/v1/version", "/_matrix/key/v2/server"} {
+		b := newBench(t)
+		b.do(t, b.request(t, "GET", path, "", bearerHeader(b.live), "X-Forwarded-For: 203.0.113.9, 203.0.113.10"))
+		if got := b.synapse.last(t).Header["X-Forwarded-For"]; len(got) != 1 || got[0] != "192.0.2.7" {
+			t.Errorf("%s: got %q, want the address that the edge found", path, got)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ type Next func(http.ResponseWriter, *http.Request) error
 type Config struct {
 	Judge    Judge
 	From     func(*http.Request) auth.From       // says who asks
-	Admitted func(*http.Request, auth.Admission) // hears of each active token before its request passes; keeps nothing; nil: nobody
+	Admitted func(*http.Request, auth.Admission) // hears of each active token before its request passes; nil: nobody
 	MaxBody  int64                               // bytes of the largest request body that the homeserver takes; 0: any
 	Now      func() time.Time
 	Log      *zap.Logger
@@ -58,7 +58,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 		return g.refuse(w, r, tokenTwice)
 	}
 	from := g.From(r)
-	clean(r, from.Addr)
+	r = clean(r, from.Addr)
 	if source == token.None {
 		return g.pass(w, r, next, g.MaxBody)
 	}
@@ -88,7 +88,7 @@ func (g *Gate) passUnjudged(w http.ResponseWriter, r *http.Request, next Next, h
 		return g.refuse(w, r, tooLarge)
 	}
 	dropCookies(r.Header)
-	return g.pass(w, r, next, g.MaxBody)
+	return g.pass(w, forwardedFor(r, g.From(r).Addr), next, g.MaxBody)
 }
 
 // admit passes on a request with an active token, and lets a read run no longer than its session.
