@@ -19,8 +19,8 @@ func TestLoginRefreshLogout(t *testing.T) {
 	if err != nil || a.Verdict != auth.Active || a.UserID() != "@alice:example.org" {
 		t.Fatalf("judging a fresh token: got %v %v %q", a.Verdict, err, a.UserID())
 	}
-	done := a.Over().Done()
-	a.Release()
+	told := watch(a)
+	defer a.Release()
 
 	first, err := k.Refresh(t.Context(), in.RefreshToken.Reveal(), token.CompatRefresh, auth.From{})
 	if err != nil {
@@ -37,9 +37,7 @@ func TestLoginRefreshLogout(t *testing.T) {
 	if err := k.Logout(t.Context(), first.AccessToken.Reveal(), auth.From{}); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-done:
-	default:
+	if *told != 1 {
 		t.Fatal("a request under way was not told of the end")
 	}
 	if a, _ := k.Judge(t.Context(), first.AccessToken.Reveal(), auth.From{}); a.Verdict != auth.Unknown {

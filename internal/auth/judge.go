@@ -104,12 +104,12 @@ func (st *liveState) find(h token.Hash) *store.AccessToken {
 	return nil
 }
 
-// Over is done when the session has ended or its user has been locked; judge again to learn which. Nil: never.
-func (a Admission) Over() context.Context {
+// Life is the session's; nil if nothing is held.
+func (a Admission) Life() Life {
 	if a.live == nil {
 		return nil
 	}
-	return a.live.overContext()
+	return a.live
 }
 
 // Release lets the live session go. It is called once; what the Admission says of the session it says afterwards too.

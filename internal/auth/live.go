@@ -53,9 +53,8 @@ type liveSession struct {
 	fill   chan struct{}             // capacity 1: one fill at a time
 
 	mu       sync.Mutex
-	stamp    uint64             // revision of the last flip
-	over     context.Context    // ends when the session ends or its user is locked; nil: nobody waits
-	end      context.CancelFunc // of over
+	stamp    uint64 // revision of the last flip
+	watches  *Watch // the first of those who hear of the end
 	firstUse firstUses
 	unsaved  bool           // marks or activity that are not on disk yet
 	seen     store.LastSeen // the newest activity, but for the address; zero: none since the fill
@@ -297,7 +296,7 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	}
 	l.rememberFirstUses(s)
 	if s.Ended() {
-		l.closeLocked()
+		l.cutLocked()
 	}
 }
 
@@ -370,40 +369,6 @@ func (l *liveSession) evictable() (lastUse time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seen.At, l.pins.Load() == 0 && !l.unsaved
-}
-
-// overContext returns a context that ends when the session ends or its user is locked; it has ended if that is so already.
-func (l *liveSession) overContext() context.Context {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	st := l.state.Load()
-	if st.session.Ended() || (st.user != nil && st.user.locked.Load()) {
-		return endedContext
-	}
-	if l.over == nil {
-		l.over, l.end = context.WithCancel(context.Background())
-	}
-	return l.over
-}
-
-var endedContext = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-// cut wakes those who wait for the session's end. A later wait gets a new context.
-func (l *liveSession) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closeLocked()
-}
-
-func (l *liveSession) closeLocked() {
-	if l.over != nil {
-		l.end()
-		l.over, l.end = nil, nil
-	}
 }
 
 // firstUses are the first uses of generations, on the monotonic clock: one or two.

@@ -137,11 +137,9 @@ func TestERR04_LockAndUnlock(t *testing.T) {
 	a, err := k.Judge(t.Context(), in.AccessToken.Reveal(), auth.From{})
 	must(t, err)
 	defer a.Release()
-	done := a.Over().Done()
+	told := watch(a)
 	must(t, k.Lock(t.Context(), "alice"))
-	select {
-	case <-done:
-	default:
+	if *told != 1 {
 		t.Error("a request under way was not told of the lock")
 	}
 	if v := k.MustVerdict(t, in.AccessToken); v != auth.Locked {
@@ -154,10 +152,8 @@ func TestERR04_LockAndUnlock(t *testing.T) {
 	if v := k.MustVerdict(t, in.AccessToken); v != auth.Active {
 		t.Errorf("after unlock: got %v", v)
 	}
-	select {
-	case <-a.Over().Done():
-		t.Error("the channel after an unlock is closed")
-	default:
+	if again := watch(a); *again != 0 || *told != 1 {
+		t.Error("a request after the unlock was told of an end")
 	}
 }
 

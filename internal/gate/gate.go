@@ -100,10 +100,11 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, next Next, a auth.A
 	if g.Admitted != nil {
 		g.Admitted(r, a)
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	life := a.Life()
+	if life == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return g.pass(w, r, next, g.MaxBody)
 	}
-	return g.passWhile(a.Over(), w, r, next, text)
+	return g.passWhile(life, w, r, next, text)
 }
 
 // judgeAgain says what the next request with this token would be answered.

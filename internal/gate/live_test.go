@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,15 +17,44 @@ import (
 
 // endable serves every request of the bench under one session, which the returned function ends.
 func (b *bench) endable() (end func()) {
-	over, end := context.WithCancel(context.Background())
+	life := new(fakeLife)
 	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = struct{ io.ReadCloser }{r.Body}
 		w.Header().Set("Server", "edge")
-		if err := b.gate.passWhile(over, w, r, b.next, b.live); err != nil {
+		if err := b.gate.passWhile(life, w, r, b.next, b.live); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		}
 	})
-	return end
+	return life.end
+}
+
+// fakeLife is a session's life that a test ends.
+type fakeLife struct {
+	mu      sync.Mutex
+	over    bool
+	watches []*auth.Watch
+}
+
+func (f *fakeLife) Watch(w *auth.Watch) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watches = append(f.watches, w)
+	return !f.over
+}
+
+func (f *fakeLife) Leave(w *auth.Watch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watches = slices.DeleteFunc(f.watches, func(o *auth.Watch) bool { return o == w })
+}
+
+func (f *fakeLife) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+	for _, w := range f.watches {
+		w.End.End()
+	}
 }
 
 // A long poll without a header gets what the next request would get.

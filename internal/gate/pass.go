@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/matrixerr"
 )
 
@@ -17,19 +18,19 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next Next, limit int
 	return g.finish(x, r, x.call(withBody(r, b), next), "")
 }
 
-// passWhile passes a request with an active token on until over is done. Then, if no header has been sent, it is answered as the
-// next request with this token would be; else its connection is cut.
-func (g *Gate) passWhile(over context.Context, w http.ResponseWriter, r *http.Request, next Next, text string) error {
-	if over == nil {
-		return g.pass(w, r, next, g.MaxBody)
-	}
+// passWhile passes a request with an active token on while its session lives. At the end, if no header has been sent, it is answered
+// as the next request with this token would be; else its connection is cut.
+func (g *Gate) passWhile(life auth.Life, w http.ResponseWriter, r *http.Request, next Next, text string) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	b := newBody(r, g.MaxBody)
 	x := newWriter(w, r, b)
-	x.done = over.Done()
-	// It never writes: the proxy's goroutine may be doing so.
-	defer context.AfterFunc(over, func() { x.end(); cancel() })()
+	x.cancel, x.watch.End = cancel, x
+	if !life.Watch(&x.watch) {
+		x.End()
+		return g.finish(x, r, nil, text)
+	}
+	defer life.Leave(&x.watch)
 	r2 := r.WithContext(ctx)
 	if b != nil {
 		r2.Body = b

@@ -2,11 +2,14 @@ package gate
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 )
 
 // The states of an answer. Whoever wants to write it has to win the step from open.
@@ -25,11 +28,12 @@ var errTaken = errors.New("the request has been answered")
 type writer struct {
 	http.ResponseWriter
 	state  atomic.Uint32
-	http1  bool            // the body matters for the connection
-	done   <-chan struct{} // closed when the session is over; nil: there is none
-	body   *body           // nil: the request has none
-	drain  func() bool     // reads the rest of the body before an answer of ours; nil: not ours
-	before headerCopy      // the header before the handler touched it
+	http1  bool               // the body matters for the connection
+	watch  auth.Watch         // of a session's end
+	cancel context.CancelFunc // of the handler's request; nil: nothing is watched
+	body   *body              // nil: the request has none
+	drain  func() bool        // reads the rest of the body before an answer of ours; nil: not ours
+	before headerCopy         // the header before the handler touched it
 }
 
 // Unwrap lets http.ResponseController reach the connection: deadlines, full duplex.
@@ -58,16 +62,9 @@ func (x *writer) begin(status int) bool {
 	return true
 }
 
-// takeIfDue takes an answer that has not begun from its handler if the body is too large or the session is over. Whoever ended the
-// session has been told so: no answer begins after that.
+// takeIfDue takes an answer that has not begun from its handler if the body is too large.
 func (x *writer) takeIfDue() {
-	over := x.body.tooLarge()
-	select {
-	case <-x.done:
-		over = true
-	default:
-	}
-	if over {
+	if x.body.tooLarge() {
 		x.state.CompareAndSwap(answerOpen, answerTaken)
 	}
 }
@@ -124,11 +121,13 @@ func (x *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(x.ResponseWriter).Hijack()
 }
 
-// end is called when the session is over: the gate answers, or cuts the answer that has begun.
-func (x *writer) end() {
+// End is called when the session is over: the gate answers, or cuts the answer that has begun. It never writes, because the handler's
+// goroutine may be doing so. Whoever ended the session is answered later: no answer begins after that.
+func (x *writer) End() {
 	if !x.state.CompareAndSwap(answerOpen, answerTaken) {
 		x.state.CompareAndSwap(answerSent, answerCut)
 	}
+	x.cancel()
 }
 
 // settle is called when the handler has returned, and reports what has become of the answer. If the handler wrote none, its caller
@@ -142,10 +141,10 @@ func (x *writer) settle() uint32 {
 	return x.state.Load()
 }
 
-// headerCopy is a shallow copy of a header; there is room for a usual one without another allocation.
+// headerCopy is a shallow copy of a header; there is room for Caddy's own (Server, Alt-Svc) without another allocation.
 type headerCopy struct {
 	fields []headerField
-	room   [6]headerField
+	room   [2]headerField
 }
 
 type headerField struct {
