@@ -96,7 +96,7 @@ func (p *proof) revoke(ctx context.Context) (string, error) {
 	return "session ended", err
 }
 
-// ask asks for a device's sign-in, as one that shows a QR code does (RFC 8628 §3.1), and polls too early.
+// ask asks for a device's sign-in, as one that shows a QR code does (RFC 8628 §3.1), and polls before the yes.
 func (p *proof) ask(ctx context.Context) (said string, err error) {
 	p.asked, err = p.app.post(ctx, "device_authorization_endpoint", url.Values{"scope": {newScope()}})
 	if err == nil && p.asked.Status != http.StatusOK {
