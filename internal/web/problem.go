@@ -109,8 +109,8 @@ func (v *visit) fail(err error) {
 	case p.Kind == problemStale:
 		p.Again = v.here()
 		v.Log.Info("a page was refused", fields...)
-	default:
-		v.Log.Debug("a page was refused", fields...)
+	default: // The person has its reference: so it has to be found.
+		v.Log.Info("a page was refused", fields...)
 	}
 	v.problem(status, p)
 }
