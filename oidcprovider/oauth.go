@@ -192,6 +192,9 @@ func (o *OAuth) serveInside(a *answer, r *http.Request, c *call, serve http.Hand
 // finish sends an answer in its final form.
 func (o *OAuth) finish(w http.ResponseWriter, a *answer, c *call, g *guard) {
 	a.settle()
+	if c.retryAfter != "" {
+		a.header.Set("Retry-After", c.retryAfter)
+	}
 	poll := c.endpoint == route.Token && c.form.Get("grant_type") == auth.GrantTypeDeviceCode
 	switch {
 	case a.status >= 500 && poll: // What polls ends on anything else (RFC 8628 §3.5).
@@ -230,6 +233,7 @@ type call struct {
 	arrived       time.Time
 	form          url.Values
 	authorization bool // an Authorization header came
+	retryAfter    string
 
 	authorize *authorization // of a request to the authorization endpoint
 }

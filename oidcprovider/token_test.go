@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/oidcprovider"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
@@ -428,7 +429,12 @@ func TestREF10_StaticClientRemoved(t *testing.T) {
 	if q.Code != 503 || q.Body.Len() != 0 {
 		t.Errorf("got %d %s, want an empty 503", q.Code, q.Body)
 	}
+	homeserver := newProvider(t, oidcprovider.Config{Introspect: e.Introspect})
+	if w := serve(homeserver, request(p.str("access_token"))); w.Code != 503 || strings.Contains(w.Body.String(), "active") {
+		t.Errorf("introspected by the homeserver: got %d %s, want 503", w.Code, w.Body)
+	}
 	e.form(t, "/oauth2/token", exchange("static", "x")).want(t, 401, "invalid_client")
+	e.device(t, "static", fullScope).want(t, 401, "invalid_client")
 	e.refresh(t, "other", p.str("refresh_token")).want(t, 401, "invalid_client")
 	if got := e.verdict(t, p.str("access_token")); got != auth.Expired {
 		t.Errorf("got %v, want Expired", got)
