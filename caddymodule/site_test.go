@@ -393,3 +393,42 @@ func (*recorder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return nil
 }
+
+// TestPlaceholders: the handlers behind the gate, and logs, learn who asks and what was asked for. From a token that is not ours they
+// learn nothing: Caddy leaves a placeholder as it is that nobody has set.
+func TestPlaceholders(t *testing.T) {
+	e := newEdge(t)
+	other := freeAddr(t)
+	e.mustLoad(e.config("", "http://"+other+` {
+	bind 127.0.0.1
+	route {
+		header >X-Endpoint "[{http.matrix_auth.endpoint}]"
+		matrix_auth compat
+		respond "[{http.auth.user.id}] [{http.auth.user.device_id}] [{http.auth.user.client_id}] [{http.auth.user.session_id}]"
+	}
+}`))
+	e.mustAddUser("alice")
+	access, _ := e.mustLogin("alice", "PHONE")
+	var session string
+	for s, err := range e.app().engine.service.Sessions("alice") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		session = s.ID.String()
+	}
+	get := func(path, token string) answer { return fetch(t, "GET", "http://"+other+path, token, "") }
+	const unset = "[{http.auth.user.id}] [{http.auth.user.device_id}] [{http.auth.user.client_id}] [{http.auth.user.session_id}]"
+	for token, want := range map[string]string{
+		access:        "[@alice:example.org] [PHONE] [] [" + session + "]",
+		"syt_foreign": unset,
+		"":            unset,
+	} {
+		a := get("/_matrix/client/v3/sync", token)
+		if a.body != want || a.header.Get("X-Endpoint") != "[{http.matrix_auth.endpoint}]" {
+			t.Errorf("got %s and endpoint %s, want %s", a.body, a.header.Get("X-Endpoint"), want)
+		}
+	}
+	if a := get("/_matrix/client/v3/login", ""); a.header.Get("X-Endpoint") != "[login]" {
+		t.Errorf("got endpoint %s, want login", a.header.Get("X-Endpoint"))
+	}
+}

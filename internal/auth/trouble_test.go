@@ -189,3 +189,40 @@ func TestActivityIsNotIdle(t *testing.T) {
 		}
 	}
 }
+
+// No more than 1,024 refreshes are held; one more is told to come again at once.
+func TestNotEveryRefreshIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(trouble)
+		o := authtest.Options{RealClock: true, Idle: true}
+		f.options(&o.Store)
+		k := authtest.NewService(t, o)
+		k.MustAddUser(t, "alice")
+		in := k.MustLogin(t, "alice", "PHONE")
+		f.disk.Store(true)
+		const all, held = 1030, 1024
+		results := make(chan error, all)
+		for range all {
+			go func() {
+				_, err := refresh(k, t, in.RefreshToken)
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		if got := k.Status().HeldRefresh; got != held || len(results) != all-held {
+			t.Errorf("got %d held and %d answered, want %d and %d", got, len(results), held, all-held)
+		}
+		for range len(results) {
+			if err := <-results; !errors.Is(err, auth.ErrUnavailable) {
+				t.Errorf("got %v, want unavailable", err)
+			}
+		}
+		f.disk.Store(false)
+		for range held {
+			must(t, <-results)
+		}
+		if got := k.Status().HeldRefresh; got != 0 {
+			t.Errorf("got %d held in the end", got)
+		}
+	})
+}
