@@ -166,6 +166,18 @@ func TestXSS(t *testing.T) {
 	b.press("", url.Values{"code": {d.UserCode}})
 	b.expect(http.StatusOK, "Sign another device in?", "alert(1)")
 	b.harmless()
+
+	// On the account page, the program that somebody let in; and on the pages about it.
+	b.approved(s.client(t, store.Client{Name: evil}))
+	other := s.signedInSurfer(t, "alice")
+	for _, target := range []string{"/account/", "/account/end-others", "/account/?action=session_view&device_id=KFJWQZNB", "/account/?action=session_end&device_id=KFJWQZNB"} {
+		other.get(target)
+		other.expect(http.StatusOK, "alert(1)")
+		other.harmless()
+	}
+	other.get(other.start(s.client(t, store.Client{Name: "Another"}), store.Grant{}))
+	other.expect(http.StatusOK, "This ends the session", "alert(1)")
+	other.harmless()
 }
 
 // harmless makes sure that the page runs nothing but our script, and leads to nothing that runs.
