@@ -443,6 +443,28 @@ func TestREF10_StaticClientRemoved(t *testing.T) {
 	e.refresh(t, "static", p.str("refresh_token")).want(t, 200, "")
 }
 
+// TestE28_ClientRemoved: the code, device code and refresh token of a registration that is gone are nobody's.
+func TestE28_ClientRemoved(t *testing.T) {
+	e := newEdge(t)
+	c := e.client(t)
+	p := e.tokens(t, c, fullScope)
+	code, d := e.code(t, authorization(c, "openid")), e.device(t, c, oldScope)
+	if err := e.decide(t, d.str("user_code"), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.DB.Update(t.Context(), func(tx *store.Tx) error { return tx.RemoveClient(c) }); err != nil {
+		t.Fatal(err)
+	}
+	e.form(t, "/oauth2/token", exchange(c, code)).want(t, 401, "invalid_client")
+	e.poll(t, c, d.str("device_code")).want(t, 401, "invalid_client")
+	e.device(t, c, fullScope).want(t, 401, "invalid_client")
+	if q := e.refresh(t, c, p.str("refresh_token")); q.Code != 503 || q.Body.Len() != 0 {
+		t.Errorf("its session: got %d %s, want no verdict", q.Code, q.Body)
+	}
+	revoked(t, "its session", e.revoke(t, p.str("refresh_token")))
+	e.refresh(t, c, p.str("refresh_token")).want(t, 401, "invalid_client")
+}
+
 // TestREF11_BoundToTheClient: with another client, nothing happens to the session.
 func TestREF11_BoundToTheClient(t *testing.T) {
 	e := newEdge(t)

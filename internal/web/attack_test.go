@@ -67,7 +67,7 @@ func TestConsentForAnotherPerson(t *testing.T) {
 	b.expect(http.StatusOK, "Allow Element")
 }
 
-func TestLoginCSRF(t *testing.T) {
+func TestRFC9700_LoginCSRF(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "mallory")
 	attacker := s.surfer(t)
@@ -116,8 +116,8 @@ func (b *surfer) form2(target, decision string) (string, url.Values) {
 
 const evil = `"><img src=x onerror=alert(1)>'</title><script>alert(1)</script>{{.}}&lt;b&gt;`
 
-// TestXSS: what others say is text, wherever it is shown.
-func TestXSS(t *testing.T) {
+// TestCaddySecurity264_267_XSS: what others say is text, wherever it is shown.
+func TestCaddySecurity264_267_XSS(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	c := s.client(t, store.Client{
@@ -202,7 +202,7 @@ func (b *surfer) harmless() {
 	}
 }
 
-func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
+func TestAUZ19_AUZ21_RFC9700_ClickjackingHeaders(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")
@@ -230,8 +230,8 @@ func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
 	}
 }
 
-// TestOpenRedirect: no parameter of a sign-in names an address.
-func TestOpenRedirect(t *testing.T) {
+// TestCaddySecurity268_OpenRedirect: no parameter of a sign-in names an address.
+func TestCaddySecurity268_OpenRedirect(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	for _, target := range []string{"https://evil.example/", "//evil.example", "/\\evil.example", "../evil"} {
@@ -265,7 +265,7 @@ func TestOpenRedirect(t *testing.T) {
 	}
 }
 
-func TestCookieOfAnEndedSignIn(t *testing.T) {
+func TestCaddySecurity272_CookieOfAnEndedSignIn(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")
