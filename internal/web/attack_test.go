@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-func TestConsentPostedByAnotherBrowser(t *testing.T) {
+func TestCVE202239222_ConsentPostedByAnotherBrowser(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "mallory")
@@ -49,7 +49,7 @@ func TestConsentPostedByAnotherBrowser(t *testing.T) {
 	b.expect(http.StatusOK, "Allow Element")
 }
 
-func TestConsentForAnotherPerson(t *testing.T) {
+func TestGHSAv2x6m99h_ConsentForAnotherPerson(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "bob")

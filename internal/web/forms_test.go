@@ -119,8 +119,8 @@ func TestRFC9700_EveryFormNeedsItsProof(t *testing.T) {
 	}
 }
 
-// TestDeviceForAnotherPerson: a page that was shown to Alice approves nothing for Bob.
-func TestDeviceForAnotherPerson(t *testing.T) {
+// TestGHSAv2x6m99h_DeviceForAnotherPerson: a page that was shown to Alice approves nothing for Bob.
+func TestGHSAv2x6m99h_DeviceForAnotherPerson(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "bob")
