@@ -43,6 +43,14 @@ var imports = map[string][]string{
 	"oidcprovider":           {"internal/auth", "internal/authzresponse", "internal/browser", "internal/matrixerr", "internal/mxid", "internal/route", "internal/token", "store"},
 }
 
+// free are the packages that may import any other: the top of the program, and what starts, measures and tests it.
+var free = []string{
+	"", "caddymodule", "cmd/caddy", "internal/authtest", "internal/bench", "internal/demo", "internal/e2e", "internal/e2e/rig",
+}
+
+// testOnly is imported by tests and by nothing that is shipped.
+const testOnly = "internal/authtest"
+
 // alone says which package alone may import a library directly.
 var alone = map[string][]string{
 	caddy:   {"caddymodule", "cmd/caddy", "internal/bench"},
@@ -86,6 +94,12 @@ func under(importPath, library string) bool {
 func TestImportsGoDown(t *testing.T) {
 	for _, p := range ours(t) {
 		allowed, ruled := imports[short(p.ImportPath)]
+		if !ruled && !slices.Contains(free, short(p.ImportPath)) {
+			t.Errorf("%s: nothing says what it may import", short(p.ImportPath))
+		}
+		if slices.Contains(p.Imports, module+"/"+testOnly) {
+			t.Errorf("%s imports %s outside its tests", short(p.ImportPath), testOnly)
+		}
 		for _, i := range p.Imports {
 			if ruled && under(i, module) && !slices.Contains(allowed, short(i)) {
 				t.Errorf("%s imports %s", short(p.ImportPath), short(i))

@@ -150,8 +150,10 @@ const notReadyRetry = 2 * time.Second
 // answerNotReady answers while there is no engine: nothing that looks like a verdict.
 func answerNotReady(w http.ResponseWriter, r *http.Request, d route.Decision) {
 	switch {
-	case d.Endpoint == route.Refresh, d.Group == route.OAuth && d.Endpoint != route.Authorize:
+	case d.Endpoint == route.Refresh:
 		matrixerr.RefreshTrouble(w)
+	case d.Group == route.OAuth && d.Endpoint != route.Authorize:
+		oidcprovider.NotReady(w, r, d.Endpoint)
 	case d.Group == route.Human, d.Group == route.Assets, d.Endpoint == route.Authorize:
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Retry-After", "2")

@@ -202,13 +202,14 @@ func TestSiteWithoutPages(t *testing.T) {
 // TestNotReady: while there is no engine, nothing looks like a verdict.
 func TestNotReady(t *testing.T) {
 	for path, want := range map[string]string{
-		"/_matrix/client/v3/refresh": "",
-		"/oauth2/token":              "",
-		"/oauth2/revoke":             "",
-		"/login":                     "Not available",
-		"/authorize":                 "Not available",
-		"/assets/style.css":          "Not available",
-		"/_matrix/client/v3/login":   "M_UNKNOWN",
+		"/_matrix/client/v3/refresh":                          "",
+		"/oauth2/token":                                       "",
+		"/oauth2/revoke":                                      "",
+		"/oauth2/keys.json":                                   "",
+		"/login":                                              "Not available",
+		"/authorize":                                          "Not available",
+		"/assets/style.css":                                   "Not available",
+		"/_matrix/client/v3/login":                            "M_UNKNOWN",
 		"/.well-known/oauth-authorization-server":             "M_UNKNOWN",
 		"/oauth2/introspect":                                  "M_UNKNOWN",
 		"/consent/01ARZ3NDEKTSV4RRFFQ69G5FAV":                 "Not available",
@@ -221,6 +222,32 @@ func TestNotReady(t *testing.T) {
 		got := w.Body.String()
 		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%s: got %d %q, want %q", path, w.Code, got, want)
+		}
+	}
+}
+
+// TestDEV05_NotReady: what polls is told to come back (RFC 8628 §3.5), and nobody else.
+func TestDEV05_NotReady(t *testing.T) {
+	const poll = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&client_id=c&device_code=d"
+	for what, c := range map[string]struct {
+		path, mime, form string
+		status           int
+		body             string
+	}{
+		"a poll":                    {"/oauth2/token", "application/x-www-form-urlencoded", poll, 400, `{"error":"slow_down"}`},
+		"a poll, with a charset":    {"/oauth2/token", "application/x-www-form-urlencoded; charset=UTF-8", poll, 400, `{"error":"slow_down"}`},
+		"a refresh":                 {"/oauth2/token", "application/x-www-form-urlencoded", "grant_type=refresh_token&refresh_token=r", 503, ""},
+		"a code":                    {"/oauth2/token", "application/x-www-form-urlencoded", "grant_type=authorization_code&code=c", 503, ""},
+		"no form":                   {"/oauth2/token", "application/json", poll, 503, ""},
+		"too long":                  {"/oauth2/token", "application/x-www-form-urlencoded", poll + "&x=" + strings.Repeat("x", 1<<20), 503, ""},
+		"not the endpoint of polls": {"/oauth2/device", "application/x-www-form-urlencoded", poll, 503, ""},
+	} {
+		r := httptest.NewRequest("POST", c.path, strings.NewReader(c.form))
+		r.Header.Set("Content-Type", c.mime)
+		w := httptest.NewRecorder()
+		answerNotReady(w, r, route.Match(c.path))
+		if w.Code != c.status || w.Body.String() != c.body || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: got %d %q, %v", what, w.Code, w.Body, w.Header())
 		}
 	}
 }
@@ -392,4 +419,43 @@ func TestEventDropped(t *testing.T) {
 func (*recorder) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return nil
+}
+
+// TestPlaceholders: the handlers behind the gate, and logs, learn who asks and what was asked for. From a token that is not ours they
+// learn nothing: Caddy leaves a placeholder as it is that nobody has set.
+func TestPlaceholders(t *testing.T) {
+	e := newEdge(t)
+	other := freeAddr(t)
+	e.mustLoad(e.config("", "http://"+other+` {
+	bind 127.0.0.1
+	route {
+		header >X-Endpoint "[{http.matrix_auth.endpoint}]"
+		matrix_auth compat
+		respond "[{http.auth.user.id}] [{http.auth.user.device_id}] [{http.auth.user.client_id}] [{http.auth.user.session_id}]"
+	}
+}`))
+	e.mustAddUser("alice")
+	access, _ := e.mustLogin("alice", "PHONE")
+	var session string
+	for s, err := range e.app().engine.service.Sessions("alice") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		session = s.ID.String()
+	}
+	get := func(path, token string) answer { return fetch(t, "GET", "http://"+other+path, token, "") }
+	const unset = "[{http.auth.user.id}] [{http.auth.user.device_id}] [{http.auth.user.client_id}] [{http.auth.user.session_id}]"
+	for token, want := range map[string]string{
+		access:        "[@alice:example.org] [PHONE] [] [" + session + "]",
+		"syt_foreign": unset,
+		"":            unset,
+	} {
+		a := get("/_matrix/client/v3/sync", token)
+		if a.body != want || a.header.Get("X-Endpoint") != "[{http.matrix_auth.endpoint}]" {
+			t.Errorf("got %s and endpoint %s, want %s", a.body, a.header.Get("X-Endpoint"), want)
+		}
+	}
+	if a := get("/_matrix/client/v3/login", ""); a.header.Get("X-Endpoint") != "[login]" {
+		t.Errorf("got endpoint %s, want login", a.header.Get("X-Endpoint"))
+	}
 }

@@ -18,22 +18,21 @@ import (
 var assertionAlgs = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 
 const (
-	assertionFor    = 10 * time.Minute // an assertion ends at most so much ahead
-	assertionLeeway = 30 * time.Second // of the client's clock
-	maxAssertionID  = 255
+	assertionFor   = 10 * time.Minute // an assertion ends at most so much ahead
+	maxAssertionID = 255
 )
 
 // assertionClaims are those of a client assertion (RFC 7523 §3). The library's have no nbf.
 type assertionClaims struct {
 	oidc.JWTTokenRequest
-	notBefore time.Time
+	notBefore float64 // seconds since 1970, with any fraction and of any size (RFC 7519 §2 NumericDate)
 }
 
 func (c *assertionClaims) read() error {
 	switch nbf := c.GetCustomClaim("nbf").(type) {
 	case nil:
 	case float64:
-		c.notBefore = time.Unix(int64(nbf), 0)
+		c.notBefore = nbf
 	default:
 		return errors.New("nbf is not a number")
 	}
@@ -49,8 +48,8 @@ func unverifiedIssuer(assertion string) string {
 	return c.Issuer
 }
 
-// checkAssertion checks a client's assertion by our clock (RFC 7523 §3, OIDC Core §9). What it buys has to consume it: that is
-// not done here. auth.ErrClientUnknown, for whatever reason.
+// checkAssertion checks a client's assertion (RFC 7523 §3, OIDC Core §9). What it buys has to consume it: that is not done
+// here. auth.ErrClientUnknown, for whatever reason.
 func (s *server) checkAssertion(c *auth.Client, text string) (*auth.Assertion, error) {
 	var claims assertionClaims
 	payload, err := oidc.ParseToken(text, &claims.JWTTokenRequest)
@@ -66,9 +65,11 @@ func (s *server) checkAssertion(c *auth.Client, text string) (*auth.Assertion, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: assertion: %w", auth.ErrClientUnknown, err)
 	}
-	return &auth.Assertion{ID: claims.JWTID, ExpiresAt: claims.GetExpiration().Add(assertionLeeway)}, nil
+	return &auth.Assertion{ID: claims.JWTID, ExpiresAt: claims.GetExpiration()}, nil
 }
 
+// checkClaims checks what an assertion says of itself, its times by our clock to the second: a client whose clock is wrong
+// learns so at once, and not on some days.
 func (s *server) checkClaims(c *auth.Client, claims *assertionClaims) error {
 	now := s.o.Now()
 	end := claims.GetExpiration()
@@ -77,11 +78,11 @@ func (s *server) checkClaims(c *auth.Client, claims *assertionClaims) error {
 		return errors.New("iss and sub have to be the client")
 	case len(claims.Audience) != 1 || !slices.Contains([]string{s.o.issuer, s.o.urls.Token()}, claims.Audience[0]):
 		return errors.New("aud has to be the issuer or the token endpoint alone")
-	case end.IsZero() || !now.Before(end.Add(assertionLeeway)):
+	case end.IsZero() || !now.Before(end):
 		return errors.New("exp is over")
-	case end.Sub(now) > assertionFor+assertionLeeway:
+	case end.Sub(now) > assertionFor:
 		return errors.New("exp is too far ahead")
-	case now.Add(assertionLeeway).Before(claims.notBefore):
+	case float64(now.UnixMilli()) < claims.notBefore*1000:
 		return errors.New("nbf is ahead")
 	case claims.JWTID == "" || len(claims.JWTID) > maxAssertionID:
 		return errors.New("jti is missing or too long")

@@ -183,8 +183,8 @@ func TestGuard_BrokenBodies(t *testing.T) {
 	e.raw(t, "POST", "/oauth2/token", "a;b", "Content-Type: "+formType).want(t, 400, "invalid_request")
 }
 
-// TestGuard_Panics: 503 without a body; a device that polls is told to come back; the log knows why.
-func TestGuard_Panics(t *testing.T) {
+// TestGuard_Rauthy006_Panics: 503 without a body; a device that polls is told to come back; the log knows why.
+func TestGuard_Rauthy006_Panics(t *testing.T) {
 	e := newEdge(t)
 	var log lockedBuffer
 	u, _ := url.Parse(issuer)
@@ -237,8 +237,8 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("no randomness") }
 
-// TestLogsHoldNoSecrets: codes, tokens, verifiers and states do not reach the log, whatever goes wrong.
-func TestLogsHoldNoSecrets(t *testing.T) {
+// TestASVS_LogsHoldNoSecrets: codes, tokens, verifiers and states do not reach the log, whatever goes wrong.
+func TestASVS_LogsHoldNoSecrets(t *testing.T) {
 	var log lockedBuffer
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m"}), zapcore.AddSync(&log), zap.DebugLevel)
 	e := edgeOn(t, authtest.Options{Idle: true, Log: zap.New(core)})

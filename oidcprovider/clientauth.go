@@ -106,14 +106,12 @@ func (s *server) unknownClient(ctx context.Context, id string, form url.Values) 
 		of, err := s.o.Service.ClientOfRefresh(form.Get("refresh_token"))
 		switch {
 		case err == nil && of == id:
-			return s.trouble(ctx, errClientRemoved)
+			return s.trouble(ctx, auth.ErrClientRemoved)
 		case err != nil && !errors.Is(err, auth.ErrTokenUnknown):
 			return s.trouble(ctx, err)
 		}
 	}
 	return refuseClient("there is no such client")
 }
-
-var errClientRemoved = errors.New("a session's client has been taken out of the configuration")
 
 func refuseClient(why string) error { return oidc.ErrInvalidClient().WithDescription("%s", why) }

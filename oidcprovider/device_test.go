@@ -228,7 +228,11 @@ func TestDeviceGrant_Limit(t *testing.T) {
 	e := newEdge(t, func(s *auth.Settings) { s.DeviceCodeLimit = auth.Limit{Burst: 1, Window: time.Minute} })
 	c := e.client(t)
 	e.device(t, c, fullScope).want(t, 200, "")
-	e.device(t, c, fullScope).want(t, 429, "temporarily_unavailable")
+	p := e.device(t, c, fullScope)
+	p.want(t, 429, "temporarily_unavailable")
+	if got := p.Header().Get("Retry-After"); got != "60" {
+		t.Errorf("got Retry-After %q, want 60", got)
+	}
 }
 
 // TestDeviceGrant_Parallel: twenty polls at once, one pair of tokens.

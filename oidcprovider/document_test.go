@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -277,6 +279,41 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestKeys_Overlap: an id token from before a rotation is verified by the published keys for a day, as long as any lives; new ones
+// are signed with the new keys at once.
+func TestKeys_Overlap(t *testing.T) {
+	e := newEdge(t)
+	c := e.client(t)
+	es := e.register(t, `{"client_uri":"https://example.com","redirect_uris":["`+redirect+`"],"token_endpoint_auth_method":"none","id_token_signed_response_alg":"ES256"}`).str("client_id")
+	kid := func(idToken string) string {
+		t.Helper()
+		jws, err := jose.ParseSignedCompact(idToken, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jws.Signatures[0].Header.KeyID
+	}
+	published := func() int { return len(e.get(t, "/oauth2/keys.json").object["keys"].([]any)) }
+	for client, alg := range map[string]string{c: "RS256", es: "ES256"} {
+		old := e.tokens(t, client, "openid").str("id_token")
+		if err := e.RotateKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fresh := e.tokens(t, client, "openid").str("id_token")
+		if kid(fresh) == kid(old) {
+			t.Errorf("%s: an old key signs after the rotation", alg)
+		}
+		e.Clock.Advance(24*time.Hour - time.Minute)
+		e.verify(t, old, alg)
+		e.verify(t, fresh, alg)
+		e.Clock.Advance(2 * time.Minute)
+		if n := published(); n != 2 {
+			t.Errorf("%s: got %d published keys a day later, want 2", alg, n)
+		}
+		e.verify(t, fresh, alg)
+	}
+}
+
 // TestKeys_Trouble: no verdict, and nothing that a cache keeps.
 func TestKeys_Trouble(t *testing.T) {
 	e := newEdge(t)
@@ -325,7 +362,8 @@ func TestCOR_OAuth(t *testing.T) {
 	}
 }
 
-func TestNewOAuth_Issuers(t *testing.T) {
+// TestDSC08_E12_Issuers: with a path, query or fragment nothing starts; Synapse would append to the query of the account page.
+func TestDSC08_E12_Issuers(t *testing.T) {
 	for _, bad := range []string{"https://example.org", "https://example.org/auth/", "https://example.org/?a=b", "https://example.org/#x"} {
 		u, err := url.Parse(bad)
 		if err != nil {

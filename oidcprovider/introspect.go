@@ -135,7 +135,11 @@ func (p *Provider) answerFailure(w http.ResponseWriter, r *http.Request, err err
 			p.log.Error("introspection failed", zap.Error(err), zap.Int64("requests", p.failed.Swap(0)))
 		})
 	}
-	oauthError{"server_error", "no verdict, try again"}.write(w, http.StatusInternalServerError)
+	status := http.StatusInternalServerError
+	if errors.Is(err, auth.ErrClientRemoved) {
+		status = http.StatusServiceUnavailable // Nothing is broken.
+	}
+	oauthError{"server_error", "no verdict, try again"}.write(w, status)
 }
 
 // appendActive appends the answer for an active token. Types are exact, since Synapse reads them strictly (mas.py

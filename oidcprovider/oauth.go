@@ -100,6 +100,17 @@ func (o *OAuth) ServeEndpoint(w http.ResponseWriter, r *http.Request, e route.En
 	}
 }
 
+// NotReady answers a client's request in the place of an OAuth that is not there yet, or no longer.
+func NotReady(w http.ResponseWriter, r *http.Request, e route.Endpoint) {
+	c := &call{endpoint: e}
+	if e == route.Token && r.Method == http.MethodPost {
+		if in, bad := readForm(r); bad == nil {
+			c.form = in.Form
+		}
+	}
+	c.trouble(w, true)
+}
+
 // guard is what stands in front of an endpoint.
 type guard struct {
 	endpoint route.Endpoint
@@ -192,12 +203,12 @@ func (o *OAuth) serveInside(a *answer, r *http.Request, c *call, serve http.Hand
 // finish sends an answer in its final form.
 func (o *OAuth) finish(w http.ResponseWriter, a *answer, c *call, g *guard) {
 	a.settle()
-	poll := c.endpoint == route.Token && c.form.Get("grant_type") == auth.GrantTypeDeviceCode
+	if c.retryAfter != "" {
+		a.header.Set("Retry-After", c.retryAfter)
+	}
 	switch {
-	case a.status >= 500 && poll: // What polls ends on anything else (RFC 8628 §3.5).
-		a.fail(http.StatusBadRequest, "slow_down", "")
 	case a.status >= 500 || a.status == 0:
-		trouble(w, g.cors)
+		c.trouble(w, g.cors)
 		return
 	case a.status == http.StatusTooEarly:
 		empty(w, a.status, g.cors)
@@ -230,8 +241,21 @@ type call struct {
 	arrived       time.Time
 	form          url.Values
 	authorization bool // an Authorization header came
+	retryAfter    string
 
 	authorize *authorization // of a request to the authorization endpoint
+}
+
+// trouble answers where nothing was decided. What polls ends on anything but a JSON object that tells it to come back (RFC 8628
+// §3.5).
+func (c *call) trouble(w http.ResponseWriter, cors bool) {
+	if c.endpoint != route.Token || c.form.Get("grant_type") != auth.GrantTypeDeviceCode {
+		trouble(w, cors)
+		return
+	}
+	a := newAnswer()
+	a.fail(http.StatusBadRequest, "slow_down", "")
+	a.send(w, cors)
 }
 
 type callKey struct{}

@@ -1,6 +1,7 @@
 package oidcprovider
 
 import (
+	"crypto/rsa"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,6 +17,7 @@ const (
 	maxName      = 100 // characters
 	maxLocalized = 20
 	maxKeys      = 10
+	minRSABits   = 2048 // RFC 7518 §3.3
 )
 
 // checkNames keeps out what could make a page say something else than it says.
@@ -100,6 +102,9 @@ func canonicalKeys(m *clientMetadata) error {
 	for i := range set.Keys {
 		if !set.Keys[i].Valid() || !set.Keys[i].IsPublic() {
 			return badMetadata("jwks has to be a set of up to ten public keys")
+		}
+		if k, ok := set.Keys[i].Key.(*rsa.PublicKey); ok && k.N.BitLen() < minRSABits {
+			return badMetadata("jwks has an RSA key with fewer than 2048 bits")
 		}
 		key := jose.JSONWebKey{Key: set.Keys[i].Key, KeyID: set.Keys[i].KeyID, Algorithm: set.Keys[i].Algorithm, Use: set.Keys[i].Use}
 		b, err := json.Marshal(key)

@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -388,7 +390,7 @@ func TestREG22_UnknownMembers(t *testing.T) {
 	e.register(t, `{`+rest+`,"jwks_uri":null,"request_uris":[],"jwks":null}`).want(t, 201, "")
 }
 
-// TestRegistration_Keys: public keys only, ten at most, in one order.
+// TestRegistration_Keys: public keys only, ten at most, in one order, neither weak nor costly.
 func TestRegistration_Keys(t *testing.T) {
 	e := newEdge(t)
 	var set jose.JSONWebKeySet
@@ -420,6 +422,12 @@ func TestRegistration_Keys(t *testing.T) {
 	}
 	if two := ask([]jose.JSONWebKey{set.Keys[1], set.Keys[0], set.Keys[1]}); two.str("client_id") != one.str("client_id") {
 		t.Errorf("got %s and %s", one.Body, two.Body)
+	}
+	for bits, status := range map[uint]int{1024: 400, 2047: 400, 2048: 201, 4096: 201, 16384: 400} {
+		n := new(big.Int).SetBit(big.NewInt(1), int(bits)-1, 1) // As long as such a key. What is longer takes long to check.
+		if p := ask([]jose.JSONWebKey{{Key: &rsa.PublicKey{N: n, E: 65537}}}); p.Code != status {
+			t.Errorf("RSA with %d bits: got %d %s, want %d", bits, p.Code, p.Body, status)
+		}
 	}
 }
 

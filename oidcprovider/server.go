@@ -185,6 +185,7 @@ func (s *server) tokens(t *auth.Tokens, idToken string) *op.Response {
 
 // tokenError is the verdict for a use case's error. What is no verdict is trouble.
 func (s *server) tokenError(ctx context.Context, err error) error {
+	var limited *auth.RateLimitError
 	switch {
 	case errors.Is(err, auth.ErrPending):
 		return oidc.ErrAuthorizationPending().WithDescription("")
@@ -202,7 +203,8 @@ func (s *server) tokenError(ctx context.Context, err error) error {
 		return refuseClient("the client has not proved who it is")
 	case errors.Is(err, auth.ErrClientNotAllowed):
 		return oidc.ErrUnauthorizedClient()
-	case errors.Is(err, auth.ErrRateLimited):
+	case errors.As(err, &limited):
+		callOf(ctx).retryAfter = retryAfter(limited.RetryAfter)
 		return op.NewStatusError(&oidc.Error{ErrorType: "temporarily_unavailable", Description: "too many requests"}, http.StatusTooManyRequests)
 	}
 	return s.trouble(ctx, err)

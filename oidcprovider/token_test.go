@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/oidcprovider"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
@@ -428,13 +429,40 @@ func TestREF10_StaticClientRemoved(t *testing.T) {
 	if q.Code != 503 || q.Body.Len() != 0 {
 		t.Errorf("got %d %s, want an empty 503", q.Code, q.Body)
 	}
+	homeserver := newProvider(t, oidcprovider.Config{Introspect: e.Introspect})
+	if w := serve(homeserver, request(p.str("access_token"))); w.Code != 503 || strings.Contains(w.Body.String(), "active") {
+		t.Errorf("introspected by the homeserver: got %d %s, want 503", w.Code, w.Body)
+	}
 	e.form(t, "/oauth2/token", exchange("static", "x")).want(t, 401, "invalid_client")
+	e.device(t, "static", fullScope).want(t, 401, "invalid_client")
 	e.refresh(t, "other", p.str("refresh_token")).want(t, 401, "invalid_client")
 	if got := e.verdict(t, p.str("access_token")); got != auth.Expired {
 		t.Errorf("got %v, want Expired", got)
 	}
 	release()
 	e.refresh(t, "static", p.str("refresh_token")).want(t, 200, "")
+}
+
+// TestE28_ClientRemoved: the code, device code and refresh token of a registration that is gone are nobody's.
+func TestE28_ClientRemoved(t *testing.T) {
+	e := newEdge(t)
+	c := e.client(t)
+	p := e.tokens(t, c, fullScope)
+	code, d := e.code(t, authorization(c, "openid")), e.device(t, c, oldScope)
+	if err := e.decide(t, d.str("user_code"), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.DB.Update(t.Context(), func(tx *store.Tx) error { return tx.RemoveClient(c) }); err != nil {
+		t.Fatal(err)
+	}
+	e.form(t, "/oauth2/token", exchange(c, code)).want(t, 401, "invalid_client")
+	e.poll(t, c, d.str("device_code")).want(t, 401, "invalid_client")
+	e.device(t, c, fullScope).want(t, 401, "invalid_client")
+	if q := e.refresh(t, c, p.str("refresh_token")); q.Code != 503 || q.Body.Len() != 0 {
+		t.Errorf("its session: got %d %s, want no verdict", q.Code, q.Body)
+	}
+	revoked(t, "its session", e.revoke(t, p.str("refresh_token")))
+	e.refresh(t, c, p.str("refresh_token")).want(t, 401, "invalid_client")
 }
 
 // TestREF11_BoundToTheClient: with another client, nothing happens to the session.

@@ -210,6 +210,14 @@ func (tx *Tx) Consent(user ulid.ULID, client string, scope Digest) (Consent, err
 // PutConsent remembers a consent, new or not.
 func (tx *Tx) PutConsent(c Consent) error { return consents.upsert(tx, &c) }
 
+// Consents lists the remembered consents by user.
+func (tx *Tx) Consents() iter.Seq2[Consent, error] { return consents.scan(tx, nil) }
+
+// RemoveConsent forgets a consent.
+func (tx *Tx) RemoveConsent(user ulid.ULID, client string, scope Digest) error {
+	return absent(consents.remove(tx, consentKey(user, client, &scope)))
+}
+
 // Assertion reads a client assertion that was used.
 func (tx *Tx) Assertion(key Digest) (Assertion, error) { return assertions.get(tx, key[:]) }
 

@@ -185,6 +185,7 @@ func TestEveryAccessorOfTheProvider(t *testing.T) {
 		checkAll(t, "clients", tx.Clients(""), []Client{c})
 		checkAll(t, "clients after", tx.Clients(c.ID), nil)
 		checkRecord(t, o)(tx.Consent(o.UserID, o.ClientID, o.Scope))
+		checkAll(t, "consents", tx.Consents(), []Consent{o})
 		checkRecord(t, a)(tx.Assertion(a.Key))
 		checkAll(t, "assertions", tx.Assertions(), []Assertion{a})
 		checkAll(t, "keys", tx.SigningKeys(), []SigningKey{k})
@@ -192,10 +193,11 @@ func TestEveryAccessorOfTheProvider(t *testing.T) {
 	})
 	mustUpdate(t, db, func(tx *Tx) error {
 		return errors.Join(tx.RemoveBrowserSession(b.ID), tx.RemoveGrant(g.ID), tx.RemoveDeviceGrant(d.ID), tx.RemoveClient(c.ID),
+			tx.RemoveConsent(o.UserID, o.ClientID, o.Scope), tx.RemoveConsent(o.UserID, o.ClientID, o.Scope),
 			tx.RemoveAssertion(a.Key), tx.RemoveAssertion(a.Key), tx.RemoveSigningKey(k.ID), tx.RemoveSigningKey(k.ID))
 	})
 	report = mustVerify(t, db)
-	for _, name := range []string{"browser sessions", "grants", "device grants", "clients", "client assertions", "signing keys"} {
+	for _, name := range []string{"browser sessions", "grants", "device grants", "clients", "consents", "client assertions", "signing keys"} {
 		if got := report.Tables[name]; got != (TableReport{}) {
 			t.Errorf("%s after their removal: got %+v", name, got)
 		}

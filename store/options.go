@@ -24,8 +24,12 @@ type Options struct {
 	FreeBytes func(dir string) (uint64, error)
 
 	// OnReopen is called after a failed commit, when the engine has been opened again and before writing goes on, so that
-	// whoever keeps records in memory can forget them. It must not call the store.
+	// whoever keeps records in memory can read them again. It must not write.
 	OnReopen func()
+
+	// FailCommit is for tests of what lies above: it is asked after each commit, and its error makes the commit one of unknown
+	// outcome. Nil: no commit fails by itself.
+	FailCommit func() error
 
 	anyServer bool // VerifyDir may not know the server's name
 	fault     faultFunc
@@ -66,6 +70,14 @@ func (o *Options) check() error {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if fail := o.FailCommit; fail != nil {
+		o.fault = func(step faultStep) error {
+			if step != faultAfterCommit {
+				return nil
+			}
+			return fail()
+		}
 	}
 	if o.FreeBytes == nil {
 		o.FreeBytes = freeBytes

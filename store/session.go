@@ -119,15 +119,8 @@ func (s *Session) MarkUsed(generation uint64, at time.Time) bool {
 	return false
 }
 
-// Prune drops what no answer depends on any more: access tokens more than StaleAccess past their end, and consumed refresh
-// tokens, with their seals, whose grace is over. It reports whether the record changed.
-func (s *Session) Prune(now time.Time, grace time.Duration) bool {
-	consumed := len(s.Consumed)
-	s.Consumed = slices.DeleteFunc(s.Consumed, func(c ConsumedToken) bool { return !c.InGrace(now, grace) })
-	return s.PruneAccess(now) || len(s.Consumed) != consumed
-}
-
-// PruneAccess is Prune for access tokens alone.
+// PruneAccess drops the access tokens that are more than StaleAccess past their end, on which no answer depends any more. It
+// reports whether the record changed.
 func (s *Session) PruneAccess(now time.Time) bool {
 	access := len(s.Access)
 	s.Access = slices.DeleteFunc(s.Access, func(a AccessToken) bool { return !a.Live(now.Add(-StaleAccess)) })

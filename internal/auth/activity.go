@@ -35,6 +35,9 @@ func (s *Service) flush(ctx context.Context) error {
 		if err := s.save(ctx, batch); err != nil {
 			failed = err
 		}
+		for i := range batch {
+			batch[i].live.unpin()
+		}
 		batch = batch[:0]
 	}
 	s.live.each(func(l *liveSession) {
@@ -53,7 +56,8 @@ func (s *Service) flush(ctx context.Context) error {
 	return failed
 }
 
-// unsavedNow takes what is to be written. Until it is, the object counts as unsaved: a failure puts the mark back.
+// unsavedNow takes what is to be written, and pins the object: until it is written, it may not leave memory. A failure puts the
+// mark back.
 func (l *liveSession) unsavedNow() (unsaved, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,6 +67,7 @@ func (l *liveSession) unsavedNow() (unsaved, bool) {
 	}
 	u := unsaved{live: l, id: st.session.ID, seen: l.lastSeenLocked(), firstUse: slices.Clone(l.firstUse)}
 	l.unsaved = false
+	l.pins.Add(1)
 	return u, true
 }
 

@@ -192,7 +192,7 @@ func (s *Service) Introspect(ctx context.Context, text string) (Introspection, e
 	case Expired:
 		kept := a.state.find(h)
 		if s.suspended(a.state) {
-			return Introspection{}, ErrUnavailable
+			return Introspection{}, ErrClientRemoved
 		}
 		if kept == nil || !kept.Live(now.Add(-store.StaleAccess)) {
 			return Introspection{}, ErrTokenExpired

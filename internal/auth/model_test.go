@@ -27,6 +27,7 @@ type modelSession struct {
 	ended   bool
 	refresh []string          // by generation, all of them
 	used    map[int]time.Time // generation → first use
+	gone    map[int]bool      // generations whose grace was over at a write: a clock that is set back revives nothing
 	access  []modelAccess     // newest first, as many as are kept
 	old     []string          // access tokens that are not kept any more
 	issued  string            // the newest access token
@@ -43,7 +44,17 @@ func (m *modelSession) current() int { return len(m.refresh) - 1 }
 // inGrace: until the successor has been used, and for the grace after its first use.
 func (m *modelSession) inGrace(gen int, now time.Time) bool {
 	at, used := m.used[gen+1]
-	return !used || now.Sub(at) < modelGrace
+	return !m.gone[gen] && (!used || now.Sub(at) < modelGrace)
+}
+
+// stands reports whether a consumed refresh token leads to the newest pair: all that came after it have to be in their grace too.
+func (m *modelSession) stands(gen int, now time.Time) bool {
+	for ; gen < m.current(); gen++ {
+		if !m.inGrace(gen, now) {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *modelSession) use(gen int, now time.Time) {
@@ -52,8 +63,11 @@ func (m *modelSession) use(gen int, now time.Time) {
 	}
 }
 
-// add keeps a new access token; those before it that still live, live on for a minute at least.
-func (m *modelSession) add(text string, end, now time.Time) {
+// drop forgets what is over.
+func (m *modelSession) drop(now time.Time) {
+	for g := range m.current() {
+		m.gone[g] = m.gone[g] || !m.inGrace(g, now)
+	}
 	m.access = slices.DeleteFunc(m.access, func(a modelAccess) bool {
 		over := !now.Before(a.end.Add(store.StaleAccess))
 		if over {
@@ -61,6 +75,11 @@ func (m *modelSession) add(text string, end, now time.Time) {
 		}
 		return over
 	})
+}
+
+// add keeps a new access token; those before it that still live, live on for a minute at least.
+func (m *modelSession) add(text string, end, now time.Time) {
+	m.drop(now)
 	for i := range m.access {
 		if a := &m.access[i]; now.Before(a.end) && a.end.Before(now.Add(time.Minute)) {
 			a.end = now.Add(time.Minute)
@@ -122,6 +141,9 @@ func (w *modelWorld) step() {
 		w.must("flush", w.k.Flush(w.Context()))
 	case n < 93:
 		w.must("sweep", w.k.Sweep(w.Context()))
+		for _, m := range w.sessions {
+			m.drop(w.k.Now())
+		}
 	case n < 97:
 		w.must("flush", w.k.Flush(w.Context()))
 		w.k.ForgetLive(false)
@@ -150,7 +172,7 @@ func (w *modelWorld) login() {
 	} else {
 		in = signIn(w.T, w.k, "alice").session(client, onDevice(mxid.DeviceID(fmt.Sprintf("DEVICE%04d", len(w.sessions))))).Tokens
 	}
-	m := &modelSession{id: in.SessionID.String(), client: client, refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time)}
+	m := &modelSession{id: in.SessionID.String(), client: client, refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time), gone: make(map[int]bool)}
 	m.add(in.AccessToken.Reveal(), in.ExpiresAt, w.k.Now())
 	w.sessions = append(w.sessions, m)
 }
@@ -166,6 +188,9 @@ func (w *modelWorld) lock() {
 
 func (w *modelWorld) wait() {
 	steps := []time.Duration{time.Second, 20 * time.Second, 40 * time.Second, 70 * time.Second, 4 * time.Minute, time.Hour}
+	if w.r.IntN(12) == 0 { // The clock is set back. Both it and the model go by it alone: see TestAClockStepDoesNotTouchAGrace.
+		steps = []time.Duration{-time.Second, -50 * time.Second, -2 * time.Hour}
+	}
 	w.k.Clock.Advance(steps[w.r.IntN(len(steps))])
 }
 
@@ -180,7 +205,7 @@ func (w *modelWorld) refresh(m *modelSession) {
 		w.crossed(m, m.refresh[gen])
 	}
 	got, err := w.present(m, m.refresh[gen])
-	if m.ended || gen < m.current() && !m.inGrace(gen, now) {
+	if m.ended || !m.stands(gen, now) {
 		if !errors.Is(err, auth.ErrTokenUnknown) {
 			w.Fatalf("%s: refresh with generation %d of %d, ended %v: got %v, want an unknown token", m.id, gen, m.current(), m.ended, err)
 		}
@@ -234,7 +259,7 @@ func (w *modelWorld) crossed(m *modelSession, text string) {
 func (w *modelWorld) judge(m *modelSession) {
 	now := w.k.Now()
 	text, end, gen := "", time.Time{}, -1
-	if len(m.old) > 0 && w.r.IntN(4) == 0 {
+	if len(m.access) == 0 || len(m.old) > 0 && w.r.IntN(4) == 0 {
 		text = m.old[w.r.IntN(len(m.old))]
 	} else {
 		a := m.access[min(w.r.IntN(3), len(m.access)-1)]

@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -18,6 +19,8 @@ var (
 	ErrClientUnknown = errors.New("client unknown")
 	// ErrClientNotAllowed: the client may not use this grant.
 	ErrClientNotAllowed = errors.New("client not allowed")
+	// ErrClientRemoved: the client of the session has been taken out of the configuration, perhaps by mistake: no verdict.
+	ErrClientRemoved = fmt.Errorf("%w: the client has been taken out of the configuration", ErrUnavailable)
 	// ErrGrantInvalid: a code, device code or refresh token that is absent, too old, used, another client's, or presented with
 	// the wrong redirect URI or verifier. Nothing has changed.
 	ErrGrantInvalid = errors.New("grant invalid")

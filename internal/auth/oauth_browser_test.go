@@ -190,7 +190,7 @@ func TestSignInsOutliveAWrongClockAtTheStart(t *testing.T) {
 }
 
 // The account page: the sessions of its owner, and of nobody else, with what was seen of them.
-func TestOwnSessionsAlone(t *testing.T) {
+func TestCVE202527507_OwnSessionsAlone(t *testing.T) {
 	k := provider(t)
 	k.MustAddUser(t, "bob")
 	client := mustRegister(t, k, public("App"))
@@ -270,7 +270,7 @@ func (p *person) signedInTx(tx *store.Tx) ulid.ULID {
 }
 
 // The cross-signing reset needs the password again (ACC-08, F2 "verify-result misread").
-func TestACC08_CrossSigningResetNeedsThePassword(t *testing.T) {
+func TestACC08_CVE202562425_CrossSigningResetNeedsThePassword(t *testing.T) {
 	k := provider(t)
 	p := signIn(t, k, "alice")
 	reset := func(pw string) error {

@@ -123,7 +123,7 @@ func TestARegistrationChoosesNoIdentity(t *testing.T) {
 }
 
 // Registration, authorization requests: limited per address, IPv6 per /64.
-func TestStrangersAreLimited(t *testing.T) {
+func TestASVS_StrangersAreLimited(t *testing.T) {
 	k := provider(t, func(set *auth.Settings) {
 		set.RegisterLimit, set.AuthorizeLimit = auth.Limit{Burst: 3, Window: time.Minute}, auth.Limit{Burst: 3, Window: time.Minute}
 	})
@@ -144,7 +144,7 @@ func TestStrangersAreLimited(t *testing.T) {
 }
 
 // A client's assertion buys one thing, in the Update that grants it; what fails consumes nothing (F2 "client-assertion replay").
-func TestAssertionsAreUsedOnce(t *testing.T) {
+func TestGHSA3p3gvpw64w66_AssertionsAreUsedOnce(t *testing.T) {
 	k := provider(t)
 	client := mustRegister(t, k, public("App"))
 	p := signIn(t, k, "alice")

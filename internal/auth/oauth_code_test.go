@@ -117,6 +117,26 @@ func revisionOf(t *testing.T, k *authtest.Kit) (r uint64) {
 	return r
 }
 
+// Should a grant without a challenge ever get into the store, nothing redeems it, whereas the library takes that for no PKCE (F1
+// "downgrade impossible").
+func TestRFC9700_NothingRedeemsAGrantWithoutAChallenge(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	g := p.start(staticID, onDevice(phone))
+	must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+		bare, err := tx.Grant(g.ID)
+		must(t, err)
+		bare.Challenge = ""
+		return tx.UpdateGrant(bare)
+	}))
+	approved, err := p.approve(g)
+	must(t, err)
+	for _, v := range []string{"", verifier, challenge} {
+		_, err := k.Redeem(t.Context(), auth.RedeemParams{Code: approved.Code, ClientID: staticID, RedirectURI: redirect, Verifier: v, Arrived: k.Now()})
+		mustBe(t, "with verifier "+v, err, auth.ErrGrantInvalid)
+	}
+}
+
 // A grant is bound to the browser that started it and to the person who approves (F2 "consent/approval CSRF").
 func TestAGrantIsBoundToItsBrowser(t *testing.T) {
 	k := provider(t)
@@ -148,7 +168,7 @@ func TestAGrantIsBoundToItsBrowser(t *testing.T) {
 }
 
 // Twenty redemptions of one code at once: one winner, and its session lives (E3, F1 "code single use").
-func TestTwentyParallelRedemptionsHaveOneWinner(t *testing.T) {
+func TestRFC9700_TwentyParallelRedemptionsHaveOneWinner(t *testing.T) {
 	t.Parallel()
 	for name, scope := range map[string][]string{"on a device": onDevice(phone), "without a device": {"openid"}} {
 		k := providerWith(t, authtest.Options{})

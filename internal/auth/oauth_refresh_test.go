@@ -229,7 +229,7 @@ func TestAConfiguredClientTakenOutAndPutBack(t *testing.T) {
 		}
 		mustJudge(t, k, "taken out, at the gate", out.AccessToken, auth.Expired)
 		_, err := k.Introspect(t.Context(), out.AccessToken.Reveal())
-		mustBe(t, "taken out, introspection", err, auth.ErrUnavailable)
+		mustBe(t, "taken out, introspection", err, auth.ErrClientRemoved)
 		mustJudge(t, k, "a self-registered client's", stays.AccessToken, auth.Active)
 	}
 	_, err := k.Client(t.Context(), staticID)

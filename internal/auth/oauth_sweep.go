@@ -25,9 +25,9 @@ type bounds struct {
 	grants  int // pending grants, and as many pending device grants
 }
 
-// sweepOAuth removes what is over of the OAuth provider: grants, sign-ins, client assertions, clients that nobody uses, keys
-// that no hint is signed with any more; and ends sessions whose tokens never arrived. What an hour of doubt about the clock
-// can spare goes only when ages are to be believed.
+// sweepOAuth removes what is over of the OAuth provider: grants, sign-ins, client assertions, clients that nobody uses,
+// remembered decisions of people and clients that are gone, keys that no hint is signed with any more; and ends sessions whose
+// tokens never arrived. What an hour of doubt about the clock can spare goes only when ages are to be believed.
 func (s *Service) sweepOAuth(ctx context.Context) error {
 	err := errors.Join(
 		s.removeOver(ctx, overGrants),
@@ -35,6 +35,7 @@ func (s *Service) sweepOAuth(ctx context.Context) error {
 		s.removeOver(ctx, overDeviceGrants),
 		s.removeOver(ctx, s.excessDeviceGrants()),
 		s.removeOver(ctx, s.unusedClients(s.clock.trusted())),
+		s.removeOver(ctx, s.idleConsents),
 		s.endUnused(ctx),
 	)
 	if !s.clock.trusted() {

@@ -84,8 +84,8 @@ func verify(t *testing.T, k *authtest.Kit) {
 	}
 }
 
-// A grant whose client was swept meanwhile says so, and its code is refused (E28).
-func TestE28_ACodeOfAClientThatIsGone(t *testing.T) {
+// A grant whose client was swept meanwhile says so (E28). That its code is refused is the token endpoint's business.
+func TestE28_AGrantOfAClientThatIsGone(t *testing.T) {
 	k := provider(t)
 	client := mustRegister(t, k, public("App"))
 	p := signIn(t, k, "alice")

@@ -131,8 +131,12 @@ func settleAccount(ctx context.Context, set *Settings, user *store.User) error {
 
 // removeRefused takes back a user whom the homeserver does not want, so that nothing is left of the attempt.
 func (s *Service) removeRefused(ctx context.Context, user *store.User, why error) error {
-	err := s.update(ctx, func(tx *store.Tx) error {
-		if _, err := s.endSome(tx, user.ID, "user_removed", none); err != nil {
+	var ended []store.Session
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		if ended, err = s.endSome(tx, user.ID, "user_removed", none); err != nil {
+			return err
+		}
+		if err := removeBrowserSessions(tx, user, store.BrowserSession{}); err != nil {
 			return err
 		}
 		if err := s.removePassword(tx, user); err != nil {
@@ -146,6 +150,7 @@ func (s *Service) removeRefused(ctx context.Context, user *store.User, why error
 	if err != nil {
 		return err
 	}
+	s.endedAll(ended, user, From{})
 	s.emit(Event{Name: "user_removed", UserID: s.userID(user.Localpart), Reason: reason(why)})
 	return &refusedError{why: why}
 }

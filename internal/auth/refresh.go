@@ -99,7 +99,7 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 	if err != nil {
 		return Tokens{}, err
 	}
-	r.firstUse = s.live.firstUses(sess.AccessHandle)
+	r.graces.firstUse = s.live.firstUses(sess.AccessHandle)
 	var pair token.Successor
 	var outcome rotated
 	replayed := false
@@ -134,7 +134,7 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 		}
 		return Tokens{}, ErrTokenUnknown
 	}
-	s.live.noteRefresh(sess.AccessHandle, s.now(), p.From)
+	s.live.noteRefresh(&sess, r.consumed, s.now(), p.From)
 	out := s.tokens(&sess, &user, pair.Access, pair.AccessExpiresAt)
 	out.RefreshToken = token.NewSecret(pair.Refresh.Reveal())
 	s.emit(Event{Name: "token_refreshed", Method: sess.Kind.String(), UserID: out.UserID, DeviceID: out.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: p.From.Addr})
@@ -173,7 +173,7 @@ func (s *Service) ClientOfRefresh(text string) (string, error) {
 
 // newRotation mints and seals all that the Update may need, so that the writer only decides.
 func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session) (*rotation, error) {
-	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), grace: set.RefreshGrace}
+	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), graces: graces{grace: set.RefreshGrace, at: s.now()}}
 	access, refresh := tokenKinds(sess.Kind)
 	var err error
 	if r.fresh.Access, err = s.mint.New(access, sess.AccessHandle); err != nil {
@@ -268,12 +268,22 @@ func (ls *liveSessions) firstUses(h token.Handle) firstUses {
 	return slices.Clone(l.firstUse)
 }
 
-// noteRefresh remembers a refresh as activity, if the session is in memory.
-func (ls *liveSessions) noteRefresh(h token.Handle, now time.Time, from From) {
-	l := ls.peek(h)
-	if l == nil || from.Unproven {
+// noteRefresh remembers a refresh as activity, and that it was the first use of the generation it consumed, if the session is
+// in memory. The record has that on the wall clock.
+func (ls *liveSessions) noteRefresh(sess *store.Session, consumed uint64, now time.Time, from From) {
+	l := ls.peek(sess.AccessHandle)
+	if l == nil {
 		return
 	}
 	defer l.unpin()
-	l.note(new(liveState), token.Hash{}, now, from)
+	l.mu.Lock()
+	for i := range l.firstUse {
+		if f := &l.firstUse[i]; f.generation == consumed && f.at.Equal(sess.RefreshedAt) {
+			f.at = now
+		}
+	}
+	l.mu.Unlock()
+	if !from.Unproven {
+		l.note(new(liveState), token.Hash{}, now, from)
+	}
 }

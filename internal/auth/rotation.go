@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
@@ -19,8 +20,16 @@ type rotation struct {
 	seal      []byte          // fresh, sealed under presented
 	nonce     [24]byte        // for sealing again
 	ttl       time.Duration
-	grace     time.Duration
-	firstUse  firstUses // what the live session knows beyond the record
+	graces    graces
+	consumed  uint64 // set by apply: the generation that it has consumed; 0: none
+}
+
+// graces judges the graces of consumed refresh tokens. What a live session knows of first uses is on the monotonic clock: a step
+// of the wall clock neither ends nor lengthens such a grace.
+type graces struct {
+	grace    time.Duration
+	at       time.Time // of judging, with its monotonic reading; the time of a transaction has none
+	firstUse firstUses // what the live session knows beyond the record
 }
 
 // rotated is what a rotation comes to.
@@ -37,14 +46,15 @@ const (
 //
 // An error means a broken record: no verdict.
 func (r *rotation) apply(s *store.Session, now time.Time) (token.Successor, rotated, error) {
-	for _, f := range r.firstUse {
+	r.consumed = 0
+	for _, f := range r.graces.firstUse {
 		s.MarkUsed(f.generation, f.at)
 	}
 	h := r.presented.Hash()
 	if h == s.Refresh {
 		return r.rotate(s, now), rotatedFresh, nil
 	}
-	holder := r.find(s, h, now)
+	holder := r.graces.find(s, h, now)
 	if holder == nil {
 		return token.Successor{}, rotatedUnknown, nil
 	}
@@ -53,8 +63,9 @@ func (r *rotation) apply(s *store.Session, now time.Time) (token.Successor, rota
 
 // rotate consumes the current refresh token, or with too many consumed ones in their grace hands it back.
 func (r *rotation) rotate(s *store.Session, now time.Time) token.Successor {
+	r.consumed = s.Generation
 	s.MarkUsed(s.Generation, now)
-	r.prune(s, now)
+	r.graces.prune(s, now)
 	s.RefreshedAt = now
 	if len(s.Consumed) >= store.MaxConsumedTokens {
 		r.addAccess(s, now)
@@ -75,7 +86,7 @@ func (r *rotation) repeat(s *store.Session, holder *store.ConsumedToken, now tim
 	next, err := token.Open(key, s.ID[:], holder.Seal)
 	for err == nil && next.Refresh.Hash() != s.Refresh {
 		key = next.Refresh
-		if holder = r.find(s, key.Hash(), now); holder == nil {
+		if holder = r.graces.find(s, key.Hash(), now); holder == nil {
 			return token.Successor{}, rotatedUnknown, nil
 		}
 		next, err = token.Open(key, s.ID[:], holder.Seal)
@@ -91,38 +102,35 @@ func (r *rotation) repeat(s *store.Session, holder *store.ConsumedToken, now tim
 	if holder.Seal, err = token.Seal(key, s.ID[:], r.nonce, next); err != nil {
 		return token.Successor{}, rotatedUnknown, fmt.Errorf("sealing a successor: %w", err)
 	}
+	r.graces.prune(s, now)
 	r.addAccess(s, now)
 	return next, rotatedFresh, nil
 }
 
 // find returns the consumed token with this hash whose grace runs.
-func (r *rotation) find(s *store.Session, h token.Hash, now time.Time) *store.ConsumedToken {
+func (g *graces) find(s *store.Session, h token.Hash, now time.Time) *store.ConsumedToken {
 	for i := range s.Consumed {
-		if c := &s.Consumed[i]; c.Hash == h && r.inGrace(c, now) {
+		if c := &s.Consumed[i]; c.Hash == h && g.runs(c, now) {
 			return c
 		}
 	}
 	return nil
 }
 
-// inGrace prefers the live session's knowledge of the first use, which is on the monotonic clock.
-func (r *rotation) inGrace(c *store.ConsumedToken, now time.Time) bool {
-	if at, ok := r.firstUse.of(c.Generation + 1); ok {
-		return now.Sub(at) < r.grace
+// runs reports whether a consumed token still stands for its successor.
+func (g *graces) runs(c *store.ConsumedToken, now time.Time) bool {
+	if at, ok := g.firstUse.of(c.Generation + 1); ok {
+		return g.at.Sub(at) < g.grace
 	}
-	return c.InGrace(now, r.grace)
+	return c.InGrace(now, g.grace)
 }
 
-// prune is Session.Prune with the live session's knowledge of first uses.
-func (r *rotation) prune(s *store.Session, now time.Time) {
-	kept := s.Consumed[:0]
-	for i := range s.Consumed {
-		if r.inGrace(&s.Consumed[i], now) {
-			kept = append(kept, s.Consumed[i])
-		}
-	}
-	s.Consumed = kept
-	s.PruneAccess(now)
+// prune drops what no answer depends on any more: access tokens long past their end, and consumed refresh tokens, with their
+// seals, whose grace is over. It reports whether the record changed.
+func (g *graces) prune(s *store.Session, now time.Time) bool {
+	consumed := len(s.Consumed)
+	s.Consumed = slices.DeleteFunc(s.Consumed, func(c store.ConsumedToken) bool { return !g.runs(&c, now) })
+	return s.PruneAccess(now) || len(s.Consumed) != consumed
 }
 
 // addAccess keeps the new access token and lets the live ones before it live on for a while: requests are under way with them.

@@ -77,7 +77,11 @@ func (s *Service) sweepNeed(tx *store.Tx, sess *store.Session) (need, error) {
 			return sweepEnd, nil
 		}
 	}
-	if sess.Prune(now, set.RefreshGrace) {
+	g := graces{grace: set.RefreshGrace, at: s.now()}
+	if len(sess.Consumed) > 0 {
+		g.firstUse = s.live.firstUses(sess.AccessHandle)
+	}
+	if g.prune(sess, now) {
 		return sweepPrune, nil
 	}
 	return sweepNothing, nil

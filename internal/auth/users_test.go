@@ -94,11 +94,15 @@ func TestARefusedUserIsRemovedAgain(t *testing.T) {
 	k.Synapse.FailOp("is_localpart_available", authtest.Healthy)
 	k.Synapse.FailOp("provision_user", authtest.Down)
 	must(t, add(k, t, "bob", false))
+	in, err := k.SignIn(t.Context(), auth.SignInParams{Name: "bob", Localpart: "bob", Password: token.NewSecret(authtest.Password)})
+	must(t, err)
+	personal, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "bob"})
+	must(t, err)
 	k.Synapse.Reserve("bob")
 	k.Synapse.Heal()
 	waitFor(t, "the user to go", func() bool {
 		_, err := k.User("bob")
-		return errors.Is(err, auth.ErrNotFound)
+		return errors.Is(err, auth.ErrNotFound) && len(k.Events("user_removed")) > 0
 	})
 	if got := k.Events("user_removed"); len(got) != 1 || got[0].Reason == "" {
 		t.Errorf("audit: got %+v", got)
@@ -106,6 +110,18 @@ func TestARefusedUserIsRemovedAgain(t *testing.T) {
 	if got := jobs(t, k); len(got) != 0 {
 		t.Errorf("jobs: got %v", got)
 	}
+	if v := k.MustVerdict(t, personal.AccessToken); v != auth.Unknown {
+		t.Errorf("the user's token: got %v, want unknown", v)
+	}
+	if n := len(k.Events("session_ended")); n != 1 {
+		t.Errorf("audit: got %d ends, want 1", n)
+	}
+	must(t, k.DB.View(func(tx *store.Tx) error {
+		if _, err := tx.BrowserSession(in.Session.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the user's sign-in: got %v, want it gone", err)
+		}
+		return nil
+	}))
 }
 
 // Deactivation ends sessions, deletes the password, and closes the account at Synapse, also later; reactivation opens it.

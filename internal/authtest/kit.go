@@ -42,6 +42,7 @@ var Addr = netip.MustParseAddr("192.0.2.1")
 type Options struct {
 	ServerName mxid.ServerName      // "": ServerName
 	Start      time.Time            // the clock's first time; zero: 2026-01-02 03:04:05 UTC
+	Monotonic  bool                 // the clock has a monotonic one beside it, and can step
 	RealClock  bool                 // time.Now instead of a Clock: in a synctest bubble, or to measure
 	Rand       io.Reader            // nil: crypto/rand; see NewRand
 	Settings   func(*auth.Settings) // changes the settings before they are used
@@ -97,6 +98,9 @@ func (k *Kit) setClock(o *Options) {
 		o.Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	}
 	k.Clock = NewClock(o.Start)
+	if o.Monotonic {
+		k.Clock = NewMonotonicClock(o.Start)
+	}
 	k.Now = k.Clock.Now
 }
 
@@ -104,6 +108,7 @@ func (k *Kit) openStore(t testing.TB, o Options) {
 	t.Helper()
 	so := o.Store
 	so.ServerName, so.Now, so.Rand, so.Log = o.ServerName, k.Now, o.Rand, o.Log
+	so.OnReopen = func() { k.Reopened() }
 	db, err := store.Open(t.Context(), so)
 	check(t, "opening the store", err)
 	k.DB = db

@@ -29,7 +29,7 @@ func request(cookies ...*http.Cookie) *http.Request {
 	return r
 }
 
-func TestCookieFlags(t *testing.T) {
+func TestASVS_CookieFlags(t *testing.T) {
 	for issuer, prefix := range map[string]string{"https://auth.example.org/": "__Host-", "http://localhost:8080/": "", "http://[::1]:1/": ""} {
 		c := NewCookies(parse(t, issuer))
 		w := httptest.NewRecorder()
@@ -136,7 +136,7 @@ func TestProof(t *testing.T) {
 	}
 }
 
-func TestCheckPost(t *testing.T) {
+func TestRFC9700_CheckPost(t *testing.T) {
 	o := NewOrigin(parse(t, "https://Auth.example.org/"))
 	for _, c := range []struct {
 		name string
@@ -170,7 +170,7 @@ func TestCheckPost(t *testing.T) {
 	}
 }
 
-func TestHere(t *testing.T) {
+func TestCaddySecurity269_Here(t *testing.T) {
 	for _, c := range []struct {
 		issuer, host string
 		here         bool
@@ -216,7 +216,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-func TestHeaders(t *testing.T) {
+func TestRFC9700_Headers(t *testing.T) {
 	const base = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 	for _, c := range []struct {
 		page Page

@@ -3,7 +3,7 @@
 // it; with ONCE=1 it ends after the proof.
 //
 // Everything it makes is below .cache/demo, anew each time, and ends with it. It owns no code of the edge: it does what an
-// administrator does, with the same files and commands.
+// administrator does, with the same files and commands, and what a client and a browser do.
 package main
 
 import (
@@ -55,7 +55,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := prove(ctx, d.edge.URL(), password); err != nil {
+	if err := prove(ctx, d.app, password); err != nil {
 		return fmt.Errorf("%w\n%s\n%s", err, rig.Tail(d.edge.LogFile(), 20), rig.Tail(d.synapse.LogFile(), 10))
 	}
 	if once := os.Getenv("ONCE"); once != "" && once != "0" {
@@ -65,15 +65,17 @@ func run(ctx context.Context) error {
 	return d.serve(ctx)
 }
 
-// demo is the two programs that make up the demonstration.
+// demo is the two programs that make up the demonstration, and a client of theirs.
 type demo struct {
 	synapse *rig.Synapse
 	edge    *rig.Edge
+	app     *app
+	appPort int
 }
 
 // newDemo reads the environment and lays out a fresh state.
 func newDemo() (*demo, error) {
-	ports, err := ports("DEMO_PORT", 8080, "DEMO_INTERNAL_PORT", 8090, "DEMO_SYNAPSE_PORT", 8008)
+	ports, err := ports("DEMO_PORT", 8080, "DEMO_INTERNAL_PORT", 8090, "DEMO_SYNAPSE_PORT", 8008, "DEMO_APP_PORT", 8081)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func newDemo() (*demo, error) {
 		return nil, errors.New("E2E_SYNAPSE does not name the Python with matrix-synapse: start the demonstration with `make demo`")
 	}
 	edge.Synapse, edge.SecretFile = synapse.URL(), synapse.SecretFile()
-	return &demo{synapse: synapse, edge: edge}, nil
+	return &demo{synapse: synapse, edge: edge, appPort: ports[3]}, nil
 }
 
 // ports reads pairs of an environment variable and its default, and makes sure that nobody uses them.
@@ -123,8 +125,8 @@ func ports(pairs ...any) ([]int, error) {
 	return ports, nil
 }
 
-// start configures and starts both programs, Synapse first: it needs the edge only when a token comes.
-func (d *demo) start(ctx context.Context) error {
+// start configures and starts both programs, Synapse first: it needs the edge only when a token comes. The app finds both.
+func (d *demo) start(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := errors.Join(d.synapse.Configure(), d.edge.Configure()); err != nil {
@@ -134,11 +136,15 @@ func (d *demo) start(ctx context.Context) error {
 	if err := d.synapse.Start(ctx); err != nil {
 		return err
 	}
-	return d.edge.Start(ctx)
+	if err := d.edge.Start(ctx); err != nil {
+		return err
+	}
+	d.app, err = startApp(ctx, d.edge.URL(), d.appPort)
+	return err
 }
 
 func (d *demo) stop() {
-	if err := errors.Join(d.edge.Stop(), d.synapse.Stop()); err != nil {
+	if err := errors.Join(d.app.stop(), d.edge.Stop(), d.synapse.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "demo: stopping:", err)
 	}
 }
@@ -152,22 +158,19 @@ func (d *demo) addUser(ctx context.Context) (password string, err error) {
 
 // explain says where to go and what to type.
 func (d *demo) explain(password string) {
-	url, caddyfile := d.edge.URL(), relative(d.edge.Caddyfile())
 	fmt.Printf(`
-The edge serves %s, with Synapse on port %d behind it.
+The edge serves %[1]s, with Synapse on port %[2]d behind it. There is a user demo, whose password is %[3]s
 
-  Sign in with a Matrix client that knows passwords:
-      homeserver %s   user demo   password %s
-  or with curl:
-      curl -d '{"type":"m.login.password","identifier":{"type":"m.id.user","user":"demo"},"password":"%s"}' \
-           %s/_matrix/client/v3/login
+%[4]s  or with a Matrix client that knows passwords, at the homeserver %[1]s, or with curl:
+      curl -d '{"type":"m.login.password","identifier":{"type":"m.id.user","user":"demo"},"password":"%[3]s"}' \
+           %[1]s/_matrix/client/v3/login
   Look after it:
-      bin/caddy matrix-auth status --config %s
-      bin/caddy matrix-auth session list --config %s
-      bin/caddy matrix-auth user add NAME --config %s
+      bin/caddy matrix-auth status --config %[5]s
+      bin/caddy matrix-auth session list --config %[5]s
+      bin/caddy matrix-auth user add NAME --config %[5]s
 
-Its Caddyfile, homeserver.yaml and logs are in %s. Ctrl-C ends it all.
-`, url, d.synapse.Port, url, password, password, url, caddyfile, caddyfile, caddyfile, relative(d.edge.Dir))
+Its Caddyfile, homeserver.yaml and logs are in %[6]s. Ctrl-C ends it all.
+`, d.edge.URL(), d.synapse.Port, password, d.app.explain(), relative(d.edge.Caddyfile()), relative(d.edge.Dir))
 }
 
 // relative shortens a path for people who are in the repository.

@@ -5,54 +5,90 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
 
-// proofTimeout bounds the whole proof; it takes well under a second.
+// proofTimeout bounds the whole proof; it takes a few seconds, most of them between two polls.
 const proofTimeout = time.Minute
 
-// proof is the life of one session as a client sees it. Each step needs the ones before it.
+const whoamiPath = "/_matrix/client/v3/account/whoami"
+
+// proof is the life of sessions as a client sees it, one after the other. Each step needs the ones before it.
 type proof struct {
-	client           rig.Client
-	password         string
-	device, refresh  string
-	oldToken, userID string
+	client   rig.Client
+	app      *app
+	browser  *browser
+	password string
+
+	userID, device, refresh string
+	tokens                  []string // the session's access tokens so far
+	landed                  page     // where the browser is
+	asked                   rig.Reply
+	polled                  time.Time
 }
 
-// prove signs in, uses Synapse, refreshes and signs out, and prints a line for each.
-func prove(ctx context.Context, url, password string) error {
+// step does one thing and says what came of it.
+type step struct {
+	name string
+	do   func(context.Context) (string, error)
+}
+
+// prove signs in, uses Synapse, refreshes and signs out: by password, by OAuth in a browser, and by OAuth on a device that has
+// none. It prints a line for each step.
+func prove(ctx context.Context, a *app, password string) error {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	p := &proof{client: rig.Client{Base: url}, password: password}
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) (string, error)
-	}{
+	b, err := newBrowser()
+	if err != nil {
+		return err
+	}
+	p := &proof{client: a.edge, app: a, browser: b, password: password}
+	for _, s := range slices.Concat(p.byPassword(), p.byBrowser(), p.byDevice()) {
+		said, err := s.do(ctx)
+		if err != nil {
+			return fmt.Errorf("proof failed at %s: %w", s.name, err)
+		}
+		fmt.Printf("ok  %-20s %s\n", s.name, said)
+	}
+	return nil
+}
+
+func (p *proof) byPassword() []step {
+	return []step{
 		{"login", p.login},
 		{"whoami", p.whoami},
 		{"sync", p.sync},
 		{"refresh", p.rotate},
 		{"logout", p.logout},
 		{"token dead at once", p.dead},
-	} {
-		said, err := step.do(ctx)
-		if err != nil {
-			return fmt.Errorf("proof failed at %s: %w", step.name, err)
-		}
-		fmt.Printf("ok  %-20s %s\n", step.name, said)
 	}
-	return nil
 }
 
 // call makes a request that has to be answered with the given status.
-func (p *proof) call(ctx context.Context, status int, method, path string, body any) (rig.Reply, error) {
-	r, err := p.client.Do(ctx, method, path, body)
+func call(ctx context.Context, c rig.Client, status int, method, path string, body any) (rig.Reply, error) {
+	r, err := c.Do(ctx, method, path, body)
 	if err == nil && r.Status != status {
 		err = fmt.Errorf("%s %s: got %s, want status %d", method, path, r, status)
 	}
 	return r, err
+}
+
+// call makes a request with the newest token.
+func (p *proof) call(ctx context.Context, status int, method, path string, body any) (rig.Reply, error) {
+	return call(ctx, p.client, status, method, path, body)
+}
+
+// keep takes the tokens of an answer, and remembers the access token: each has to die with the session.
+func (p *proof) keep(r rig.Reply) error {
+	p.client.Token, p.refresh = r.Text("access_token"), r.Text("refresh_token")
+	if p.client.Token == "" || p.refresh == "" {
+		return errors.New("the answer has no tokens")
+	}
+	p.tokens = append(p.tokens, p.client.Token)
+	return nil
 }
 
 func (p *proof) login(ctx context.Context) (string, error) {
@@ -65,16 +101,12 @@ func (p *proof) login(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p.userID, p.device, p.refresh = r.Text("user_id"), r.Text("device_id"), r.Text("refresh_token")
-	p.client.Token = r.Text("access_token")
-	if p.client.Token == "" || p.refresh == "" {
-		return "", errors.New("the answer has no tokens")
-	}
-	return fmt.Sprintf("%s with a password, on device %s", p.userID, p.device), nil
+	p.userID, p.device = r.Text("user_id"), r.Text("device_id")
+	return fmt.Sprintf("%s with a password, on device %s", p.userID, p.device), p.keep(r)
 }
 
 func (p *proof) whoami(ctx context.Context) (string, error) {
-	r, err := p.call(ctx, http.StatusOK, http.MethodGet, "/_matrix/client/v3/account/whoami", nil)
+	r, err := p.call(ctx, http.StatusOK, http.MethodGet, whoamiPath, nil)
 	if err != nil {
 		return "", err
 	}
@@ -96,18 +128,19 @@ func (p *proof) sync(ctx context.Context) (string, error) {
 }
 
 func (p *proof) rotate(ctx context.Context) (string, error) {
-	r, err := p.call(ctx, http.StatusOK, http.MethodPost, "/_matrix/client/v3/refresh", map[string]string{"refresh_token": p.refresh})
+	used, usedRefresh := p.client.Token, p.refresh
+	r, err := p.call(ctx, http.StatusOK, http.MethodPost, "/_matrix/client/v3/refresh", map[string]string{"refresh_token": usedRefresh})
 	if err != nil {
 		return "", err
 	}
-	p.oldToken, p.client.Token = p.client.Token, r.Text("access_token")
-	if p.client.Token == "" || p.client.Token == p.oldToken || r.Text("refresh_token") == p.refresh {
-		return "", errors.New("the answer has no new tokens")
-	}
-	if _, err := p.whoami(ctx); err != nil {
+	if err := p.keep(r); err != nil {
 		return "", err
 	}
-	return "new tokens, the same device", nil
+	if p.client.Token == used || p.refresh == usedRefresh {
+		return "", errors.New("the answer has no new tokens")
+	}
+	_, err = p.whoami(ctx)
+	return "new tokens, the same device", err
 }
 
 func (p *proof) logout(ctx context.Context) (string, error) {
@@ -116,9 +149,8 @@ func (p *proof) logout(ctx context.Context) (string, error) {
 }
 
 func (p *proof) dead(ctx context.Context) (string, error) {
-	for _, token := range []string{p.client.Token, p.oldToken} {
-		p.client.Token = token
-		r, err := p.call(ctx, http.StatusUnauthorized, http.MethodGet, "/_matrix/client/v3/account/whoami", nil)
+	for _, p.client.Token = range p.tokens {
+		r, err := p.call(ctx, http.StatusUnauthorized, http.MethodGet, whoamiPath, nil)
 		if err != nil {
 			return "", err
 		}
@@ -126,5 +158,6 @@ func (p *proof) dead(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("got %s, want M_UNKNOWN_TOKEN", r)
 		}
 	}
-	return "both access tokens get 401 M_UNKNOWN_TOKEN", nil
+	p.client.Token, p.tokens = "", nil
+	return "each access token it had gets 401 M_UNKNOWN_TOKEN", nil
 }

@@ -56,7 +56,8 @@ type Config struct {
 	Timeout time.Duration
 	// Transport replaces the HTTP transport, in tests. nil: one of our own, closed by Close.
 	Transport http.RoundTripper
-	// Log gets at most one line a minute while Synapse is unreachable, and one when it is back. nil: nobody is told.
+	// Log gets at most one line a minute while Synapse is unreachable, one when it is back, and one if it is too old. nil: nobody
+	// is told.
 	Log *zap.Logger
 	// Observe is told the outcome of each request: the operation and its status code, or "timeout" or "error" if there was
 	// no answer. nil: nobody is told.
@@ -75,6 +76,7 @@ type Client struct {
 	logSometimes rate.Sometimes
 	failures     atomic.Int64 // calls without an answer since the last logged line
 	down         atomic.Bool  // a failure has been logged and no answer has come since
+	old          atomic.Bool  // it has been logged that Synapse is too old, and no other one has answered since
 }
 
 // New makes a client. It contacts nobody.
@@ -249,6 +251,7 @@ func (c *Client) attempt(ctx context.Context, r request, payload []byte) *Error 
 		return c.silence(r.op, err)
 	}
 	c.observe(r.op, strconv.Itoa(resp.StatusCode))
+	c.noteVersion(resp.Header)
 	return c.classify(r, resp, body)
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"go.uber.org/zap"
 )
 
 // ErrNoVersion is the error of an answer that does not say which Synapse it is from: another program, or a proxy that
@@ -64,6 +66,17 @@ func (v Version) Supported() bool { return v.AtLeast(1, 136) }
 // (element-hq/synapse#19186), so that we have to be at the root of the address it is given.
 func (v Version) DropsEndpointPath() bool { return v.Major == 1 && v.Minor == 142 && v.Patch <= 1 }
 
+// noteVersion warns of a Synapse that is too old, once until another one answers. An answer that does not tell says nothing.
+func (c *Client) noteVersion(h http.Header) {
+	v, err := ParseVersion(h.Get("Server"))
+	if err != nil {
+		return
+	}
+	if old := !v.Supported(); c.old.Swap(old) != old && old {
+		c.log.Warn("synapse is too old for delegation, which came with 1.136: update it", zap.Stringer("version", v))
+	}
+}
+
 // Version asks for Synapse's version. The question needs no secret. An Error is from the connection; ErrNoVersion means that
 // something answered which does not say what it is.
 func (c *Client) Version(ctx context.Context) (Version, error) {
@@ -80,5 +93,6 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 		return Version{}, c.silence(op, err)
 	}
 	c.observe(op, strconv.Itoa(resp.StatusCode))
+	c.noteVersion(resp.Header)
 	return ParseVersion(resp.Header.Get("Server"))
 }

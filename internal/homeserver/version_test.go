@@ -2,10 +2,13 @@ package homeserver_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/homeserver"
 )
@@ -63,6 +66,28 @@ func TestVersion(t *testing.T) {
 	down := newClient(t, homeserver.Config{URL: "http://synapse.test", Transport: transport(func(*http.Request) (*http.Response, error) { return nil, errRefused })})
 	if _, err := down.Version(t.Context()); !mustError(t, err).Unreachable() {
 		t.Errorf("got %v, want it to be unreachable", err)
+	}
+}
+
+// TestOldSynapseIsLogged: once, whatever is asked, and again after an update that was taken back.
+func TestOldSynapseIsLogged(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	server := ""
+	c := newClient(t, homeserver.Config{URL: "http://synapse.test", Log: zap.New(core), Transport: transport(func(*http.Request) (*http.Response, error) {
+		r, err := respondOK()
+		r.Header.Set("Server", server)
+		return r, err
+	})})
+	for _, server = range []string{"Synapse/1.163.2", "nginx", "", "Synapse/1.135.2", "Synapse/1.135.2", "nginx", "Synapse/1.136.0", "Synapse/1.99.0rc1"} {
+		c.ReactivateUser(t.Context(), "alice")
+		c.Version(t.Context())
+	}
+	var got []string
+	for _, e := range logs.All() {
+		got = append(got, fmt.Sprint(e.Level, " ", e.ContextMap()["version"]))
+	}
+	if diff := cmp.Diff([]string{"warn 1.135.2", "warn 1.99.0rc1"}, got); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 

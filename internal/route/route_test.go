@@ -100,7 +100,7 @@ func TestMatchPages(t *testing.T) {
 	}
 }
 
-func TestMatchMisspelt(t *testing.T) {
+func TestCVE202627587_MatchMisspelt(t *testing.T) {
 	for _, v := range versions {
 		base := "/_matrix/client/" + v
 		tests := map[string]Endpoint{

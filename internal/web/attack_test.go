@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-func TestConsentPostedByAnotherBrowser(t *testing.T) {
+func TestCVE202239222_ConsentPostedByAnotherBrowser(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "mallory")
@@ -49,7 +49,7 @@ func TestConsentPostedByAnotherBrowser(t *testing.T) {
 	b.expect(http.StatusOK, "Allow Element")
 }
 
-func TestConsentForAnotherPerson(t *testing.T) {
+func TestGHSAv2x6m99h_ConsentForAnotherPerson(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	s.MustAddUser(t, "bob")
@@ -67,7 +67,7 @@ func TestConsentForAnotherPerson(t *testing.T) {
 	b.expect(http.StatusOK, "Allow Element")
 }
 
-func TestLoginCSRF(t *testing.T) {
+func TestRFC9700_LoginCSRF(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "mallory")
 	attacker := s.surfer(t)
@@ -116,8 +116,8 @@ func (b *surfer) form2(target, decision string) (string, url.Values) {
 
 const evil = `"><img src=x onerror=alert(1)>'</title><script>alert(1)</script>{{.}}&lt;b&gt;`
 
-// TestXSS: what others say is text, wherever it is shown.
-func TestXSS(t *testing.T) {
+// TestCaddySecurity264_267_XSS: what others say is text, wherever it is shown.
+func TestCaddySecurity264_267_XSS(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	c := s.client(t, store.Client{
@@ -166,6 +166,18 @@ func TestXSS(t *testing.T) {
 	b.press("", url.Values{"code": {d.UserCode}})
 	b.expect(http.StatusOK, "Sign another device in?", "alert(1)")
 	b.harmless()
+
+	// On the account page, the program that somebody let in; and on the pages about it.
+	b.approved(s.client(t, store.Client{Name: evil}))
+	other := s.signedInSurfer(t, "alice")
+	for _, target := range []string{"/account/", "/account/end-others", "/account/?action=session_view&device_id=KFJWQZNB", "/account/?action=session_end&device_id=KFJWQZNB"} {
+		other.get(target)
+		other.expect(http.StatusOK, "alert(1)")
+		other.harmless()
+	}
+	other.get(other.start(s.client(t, store.Client{Name: "Another"}), store.Grant{}))
+	other.expect(http.StatusOK, "This ends the session", "alert(1)")
+	other.harmless()
 }
 
 // harmless makes sure that the page runs nothing but our script, and leads to nothing that runs.
@@ -190,7 +202,7 @@ func (b *surfer) harmless() {
 	}
 }
 
-func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
+func TestAUZ19_AUZ21_RFC9700_ClickjackingHeaders(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")
@@ -218,8 +230,8 @@ func TestAUZ19_AUZ21_ClickjackingHeaders(t *testing.T) {
 	}
 }
 
-// TestOpenRedirect: no parameter of a sign-in names an address.
-func TestOpenRedirect(t *testing.T) {
+// TestCaddySecurity268_OpenRedirect: no parameter of a sign-in names an address.
+func TestCaddySecurity268_OpenRedirect(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	for _, target := range []string{"https://evil.example/", "//evil.example", "/\\evil.example", "../evil"} {
@@ -253,7 +265,7 @@ func TestOpenRedirect(t *testing.T) {
 	}
 }
 
-func TestCookieOfAnEndedSignIn(t *testing.T) {
+func TestCaddySecurity272_CookieOfAnEndedSignIn(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")

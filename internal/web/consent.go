@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/oklog/ulid/v2"
 
@@ -17,6 +18,7 @@ type consentView struct {
 	Asking *program
 	Person *person
 	Facts  []fact
+	Shown  string     // the scope that the facts say
 	Ends   *endedView // the session on the device asked for; nil: none
 	Proof  string
 	Other  string // the page on which another account can be used
@@ -90,6 +92,7 @@ func (v *visit) showConsent(g *store.Grant, c *auth.Client, in *auth.SignedIn, s
 		Asking: v.program(c, g.RedirectURI),
 		Person: v.person(in),
 		Facts:  facts(scope),
+		Shown:  strings.Join(scope, " "),
 		Proof:  consentProof(g.ID, in).Token(v.browser),
 		Other:  withParam(destination{toConsent, g.ID.String()}.signIn(), otherParam, "1"),
 	}
@@ -191,6 +194,8 @@ func (v *visit) allow(g *store.Grant, c *auth.Client, in *auth.SignedIn) error {
 		return v.redirect(destination{toConsent, g.ID.String()}.signIn())
 	case d.next == refuse:
 		return v.respond(refusal(g, d))
+	case v.form["shown"] != strings.Join(d.scope, " "): // The person has got or lost a right since, and has not said yes to that.
+		return v.redirect(destination{toConsent, g.ID.String()}.path())
 	}
 	return v.approve(g, c, in, d.scope)
 }

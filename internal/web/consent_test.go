@@ -345,6 +345,33 @@ func TestFormPost(t *testing.T) {
 	}
 }
 
+// TestE13_FormPostLeavesAsRegistered: the address that a form posts to is the registered one, byte for byte, and no app's.
+func TestE13_FormPostLeavesAsRegistered(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	for _, uri := range []string{
+		"https://app.example.com/cb(1)/it's?a=%zz&b=%2F&c=x+y%20z&&d", "https://app.example.com/a%2fB/~;x=1,2!*?q[]=1", "http://[::1]:4711/cb?x=|",
+	} {
+		c := s.client(t, store.Client{Name: "Wiki " + uri, RedirectURIs: []string{uri}})
+		b.get(b.start(c, store.Grant{RedirectURI: uri, ResponseMode: "form_post"}))
+		b.press("allow", nil)
+		b.expect(http.StatusOK, "Continue to")
+		for form := range b.all("form") {
+			if got := attr(form, "action"); got != uri {
+				t.Errorf("got %s, want %s", got, uri)
+			}
+		}
+	}
+	for _, uri := range []string{"com.example.app:/cb", "javascript:alert(1)"} {
+		c := s.client(t, store.Client{Name: "App " + uri, RedirectURIs: []string{uri}})
+		b.get(b.start(c, store.Grant{RedirectURI: uri, ResponseMode: "form_post"}))
+		b.press("allow", nil)
+		b.expect(http.StatusBadRequest, "This link is broken")
+		b.harmless()
+	}
+}
+
 func TestAUZ23_E13_RedirectsLeaveAsRegistered(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -32,6 +33,7 @@ type deviceView struct {
 	Agent   string
 	Asked   moment
 	Facts   []fact
+	Shown   string // the scope that the facts say
 	Ends    *endedView
 	Problem bool // the box was not ticked
 	Proof   string
@@ -116,6 +118,7 @@ func (v *visit) showDevice(status int, d *store.DeviceGrant, c *auth.Client, in 
 	if d.Status != store.GrantPending {
 		return v.showDecided(d, c)
 	}
+	scope := deviceScope(d, c, in)
 	view := deviceView{
 		frame:   v.frame("device.title"),
 		Asking:  v.program(c, ""),
@@ -124,7 +127,8 @@ func (v *visit) showDevice(status int, d *store.DeviceGrant, c *auth.Client, in 
 		Addr:    d.Addr,
 		Agent:   describeAgent(d.UserAgent),
 		Asked:   v.moment(d.CreatedAt),
-		Facts:   facts(deviceScope(d, c, in)),
+		Facts:   facts(scope),
+		Shown:   strings.Join(scope, " "),
 		Problem: status == http.StatusUnprocessableEntity,
 		Proof:   deviceProof(d.ID, in).Token(v.browser),
 		Other:   withParam(destination{toDevice, d.ID.String()}.signIn(), otherParam, "1"),
@@ -170,8 +174,14 @@ func (v *visit) device() error {
 	if d.Status == store.GrantPending && allow && v.form["mine"] != "yes" {
 		return v.showDevice(http.StatusUnprocessableEntity, &d, &c, in)
 	}
-	if allow && needsFreshPassword(deviceScope(&d, &c, in), in, v.Now()) {
-		return v.redirect(withParam(here.signIn(), otherParam, "1"))
+	if allow {
+		scope := deviceScope(&d, &c, in)
+		if needsFreshPassword(scope, in, v.Now()) {
+			return v.redirect(withParam(here.signIn(), otherParam, "1"))
+		}
+		if d.Status == store.GrantPending && v.form["shown"] != strings.Join(scope, " ") { // A right that the person has got since.
+			return v.redirect(here.path())
+		}
 	}
 	err = v.Service.DecideDeviceGrant(v.r.Context(), d.ID, v.browser.Digest(), v.cookies.Session(v.r), allow)
 	switch {

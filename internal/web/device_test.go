@@ -112,7 +112,7 @@ func TestDeviceLinkByAnAttacker(t *testing.T) {
 	b.expect(http.StatusForbidden, "out of date")
 }
 
-func TestDEV07_UserCodeGuessing(t *testing.T) {
+func TestDEV07_CaddySecurity271_UserCodeGuessing(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	c := s.client(t, store.Client{Name: "Element X"})
 	d, _ := s.deviceGrant(t, c)

@@ -14,6 +14,9 @@ import (
 // maxBody bounds a form in bytes. The largest honest one has a user name and a password.
 const maxBody = 64 << 10
 
+// maxQuery bounds a query in bytes, as at the authorization endpoint. Element sends an id_token_hint of a kilobyte.
+const maxQuery = 16 << 10
+
 // params are the parameters of a query or a form, each sent once.
 type params map[string]string
 

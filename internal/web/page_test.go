@@ -11,6 +11,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
@@ -78,6 +81,33 @@ func TestProblem(t *testing.T) {
 	s.Problem(w, httptest.NewRequest(http.MethodGet, issuer+"/authorize", nil), http.StatusBadRequest, "<b>", "X")
 	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "This link is broken") {
 		t.Errorf("got %d", w.Code)
+	}
+}
+
+// TestReferencesAreInTheLog: what a person reads to those who run the service can be found by them, at the usual level.
+func TestReferencesAreInTheLog(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	core, logs := observer.New(zap.InfoLevel)
+	s.Handler.Log = zap.New(core)
+	s.MustAddUser(t, "alice")
+	c := s.client(t, store.Client{Name: "Element"})
+	stranger, b := s.surfer(t), s.signedInSurfer(t, "alice")
+	path := b.start(c, store.Grant{})
+	stranger.get("/login")
+	for what, visit := range map[string]func() *surfer{
+		"not found":         func() *surfer { b.get("/account/nowhere"); return b },
+		"another browser's": func() *surfer { stranger.get(path); return stranger },
+		"no cookie":         func() *surfer { fresh := s.surfer(t); fresh.get(path); return fresh },
+		"unknown":           func() *surfer { b.get("/consent/01JD9K7W3QAAAAAAAAAAAAAAAA"); return b },
+		"malformed":         func() *surfer { b.get("/login?kind=nonsense"); return b },
+		"stale":             func() *surfer { b.do(http.MethodPost, path, "decision=allow"); return b },
+	} {
+		at := visit()
+		_, after, found := strings.Cut(at.text(), "Reference")
+		reference := after[:min(len(after), 8)]
+		if !found || logs.FilterField(zap.String("reference", reference)).Len() != 1 {
+			t.Errorf("%s: %q is not in the log: %s", what, reference, at.text())
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ var verdicts = []struct {
 	{errStale, http.StatusForbidden, problemStale},
 	{errBadForm, http.StatusBadRequest, problemBadRequest},
 	{errTooLarge, http.StatusRequestEntityTooLarge, problemBadRequest},
+	{errTooLong, http.StatusRequestURITooLong, problemBadRequest},
 	{errReplay, http.StatusTooEarly, problemStale},
 	{errNoPage, http.StatusNotFound, problemNotFound},
 	{auth.ErrOtherBrowser, http.StatusBadRequest, problemOtherBrowser},
@@ -109,14 +110,11 @@ func (v *visit) fail(err error) {
 	case p.Kind == problemStale:
 		p.Again = v.here()
 		v.Log.Info("a page was refused", fields...)
-	default:
-		v.Log.Debug("a page was refused", fields...)
+	default: // The person has its reference: so it has to be found.
+		v.Log.Info("a page was refused", fields...)
 	}
 	v.problem(status, p)
 }
-
-// here is this page, to be asked for again.
-func (v *visit) here() string { return withQuery(v.r.URL.EscapedPath(), v.r.URL.Query()) }
 
 // retryAfter tells the browser how long to wait, and returns it for the person.
 func (v *visit) retryAfter(err error) int {

@@ -70,6 +70,38 @@ func TestDeviceWithRightsOverTheServer(t *testing.T) {
 	b.expect(http.StatusOK, "Your other device is being signed in")
 }
 
+// TestOnlyWhatWasShownIsGranted: a right that a person gets while the page is open is not granted before it was on the page.
+func TestOnlyWhatWasShownIsGranted(t *testing.T) {
+	s, c := configured(t)
+	s.MustAddUser(t, "bob")
+	b := s.signedInSurfer(t, "bob")
+	const line = "Administer the whole server"
+	scope := append(slices.Clone(matrixScope), mxid.ScopeAdmin)
+	d, _, err := s.StartDeviceGrant(t.Context(), c.ID, scope, auth.From{Addr: authtest.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.get(b.claim(d))
+	deviceTarget, deviceForm := b.form("allow")
+	deviceForm.Set("mine", "yes")
+	b.get(b.start(c, store.Grant{Scope: scope}))
+	target, form := b.form("allow")
+	if strings.Contains(b.text(), line) {
+		t.Fatal("bob is asked for a right that he has not")
+	}
+	if err := s.SetAdmin(t.Context(), "bob", true); err != nil {
+		t.Fatal(err)
+	}
+	b.do(http.MethodPost, deviceTarget, deviceForm.Encode())
+	b.expect(http.StatusOK, "Sign another device in?", line)
+	b.press("allow", url.Values{"mine": {"yes"}})
+	b.expect(http.StatusOK, "Your other device is being signed in")
+	b.do(http.MethodPost, target, form.Encode())
+	b.expect(http.StatusOK, "Allow Console", line)
+	b.press("allow", nil)
+	b.away("https://console.example.org/cb?")
+}
+
 func TestProgramsWithoutAName(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")

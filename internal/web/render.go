@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
@@ -31,17 +30,10 @@ func (v *visit) frame(title string) frame {
 	f := frame{Lang: v.lang, Brand: v.Brand, BrandMark: mark(v.Brand.Name), Title: title}
 	for _, l := range v.languages {
 		if l != v.lang {
-			f.Languages = append(f.Languages, choice{l, v.inLanguage(l)})
+			f.Languages = append(f.Languages, choice{l, v.here(localesParam, l.Code)})
 		}
 	}
 	return f
-}
-
-// inLanguage is this page in another language.
-func (v *visit) inLanguage(l *language) string {
-	q := v.r.URL.Query()
-	q.Set(localesParam, l.Code)
-	return withQuery(v.r.URL.EscapedPath(), url.Values(q))
 }
 
 // mark is what stands for a name in a picture: its first letter.

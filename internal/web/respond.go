@@ -1,6 +1,9 @@
 package web
 
 import (
+	"fmt"
+	"html"
+	"html/template"
 	"net/http"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authzresponse"
@@ -31,7 +34,7 @@ func (v *visit) respond(r authzresponse.Response) error {
 type formPostView struct {
 	frame
 	Host   string
-	Action string
+	Action template.HTMLAttr
 	Fields []authzresponse.Field
 }
 
@@ -45,9 +48,18 @@ func (h *Handler) FormPost(w http.ResponseWriter, r *http.Request, response auth
 }
 
 func (v *visit) formPost(r authzresponse.Response) error {
+	where, host := returnTo(r.RedirectURI)
+	if where == "return.app" {
+		return fmt.Errorf("%w: a form cannot be posted to an app", errBadForm)
+	}
 	v.csp.RedirectURI, v.csp.Script = r.RedirectURI, true
-	_, host := returnTo(r.RedirectURI)
 	return v.show(http.StatusOK, "form-post", &formPostView{
-		frame: v.frame("formpost.title"), Host: host, Action: r.RedirectURI, Fields: r.Fields(),
+		frame: v.frame("formpost.title"), Host: host, Action: actionOf(r.RedirectURI), Fields: r.Fields(),
 	})
+}
+
+// actionOf is the attribute of a form that posts to a redirect URI, byte for byte as registered: as a value, the template would
+// encode some of its characters anew. It is an http address.
+func actionOf(redirectURI string) template.HTMLAttr {
+	return template.HTMLAttr(`action="` + html.EscapeString(redirectURI) + `"`) //nolint:gosec // Escaped.
 }

@@ -30,6 +30,7 @@ var (
 	errStale    = errors.New("the form is not one that we showed to this browser and person")
 	errBadForm  = errors.New("malformed parameters")
 	errTooLarge = errors.New("the form is too large")
+	errTooLong  = errors.New("the URL is too long")
 	errNoPage   = errors.New("no such page")
 	errReplay   = errors.New("the request may be a replay")
 )
@@ -49,6 +50,9 @@ func localesOf(rawQuery string) string {
 
 // open reads the request: every page but HEAD.
 func (v *visit) open() (err error) {
+	if len(v.r.URL.RawQuery) > maxQuery {
+		return errTooLong
+	}
 	if v.query, err = parseParams(v.r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -120,6 +124,18 @@ const (
 func (v *visit) lastSegment() string {
 	path := v.r.URL.EscapedPath()
 	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+// here is this page, to be asked for again, perhaps with another parameter. What was too long to be read is not repeated.
+func (v *visit) here(change ...string) string {
+	q := url.Values{}
+	if len(v.r.URL.RawQuery) <= maxQuery {
+		q = v.r.URL.Query()
+	}
+	for i := 0; i < len(change); i += 2 {
+		q.Set(change[i], change[i+1])
+	}
+	return withQuery(v.r.URL.EscapedPath(), q)
 }
 
 // redirect sends the browser to another page of ours. It keeps the language that was chosen.

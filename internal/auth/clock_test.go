@@ -1,0 +1,94 @@
+package auth_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+)
+
+// stepping is a kit whose wall clock can be set without time going by.
+func stepping(t *testing.T, settings func(*auth.Settings)) *authtest.Kit {
+	t.Helper()
+	k := authtest.NewService(t, authtest.Options{Idle: true, Monotonic: true, Settings: settings})
+	k.MustAddUser(t, "alice")
+	before := k.Now()
+	k.Clock.Step(time.Hour)
+	if d := k.Now().Sub(before); d != 0 || k.Now().Round(0).Sub(before.Round(0)) != time.Hour {
+		t.Fatalf("the clock has no monotonic reading: %v went by", d)
+	}
+	k.Clock.Step(-time.Hour)
+	return k
+}
+
+// The grace of a session in memory runs on the monotonic clock: setting the wall clock, in either direction, neither makes a
+// retry a replay nor a replay a retry, also after a batch and a sweep.
+func TestAClockStepDoesNotTouchAGrace(t *testing.T) {
+	for name, use := range map[string]func(k *authtest.Kit, pair auth.Tokens){
+		"used at the gate": func(k *authtest.Kit, pair auth.Tokens) { k.MustVerdict(t, pair.AccessToken) },
+		"used at refresh":  func(k *authtest.Kit, pair auth.Tokens) { k.MustRefresh(t, pair.RefreshToken) },
+	} {
+		for _, step := range []time.Duration{3 * time.Hour, -3 * time.Hour} {
+			t.Run(name+" "+step.String(), func(t *testing.T) {
+				k := stepping(t, func(*auth.Settings) {})
+				in := k.MustLogin(t, "alice", "")
+				k.MustVerdict(t, in.AccessToken)
+				use(k, k.MustRefresh(t, in.RefreshToken))
+				k.Clock.Advance(10 * time.Second)
+				k.Clock.Step(step)
+				must(t, k.Flush(t.Context()))
+				must(t, k.Sweep(t.Context()))
+				k.MustRefresh(t, in.RefreshToken)
+				k.Clock.Advance(50 * time.Second)
+				_, err := refresh(k, t, in.RefreshToken)
+				mustBeUnknown(t, "refreshing after the grace", err)
+			})
+		}
+	}
+}
+
+// Nothing is ended by age within an hour of a step of the clock.
+func TestNothingIsEndedByAgeAfterAClockStep(t *testing.T) {
+	k := stepping(t, func(s *auth.Settings) { s.RefreshIdle = 10 * 24 * time.Hour })
+	in := k.MustLogin(t, "alice", "")
+	k.Clock.Advance(2 * time.Hour) // well after the start
+	must(t, k.Sweep(t.Context()))
+	k.Clock.Step(365 * 24 * time.Hour)
+	must(t, k.Sweep(t.Context()))
+	k.Clock.Advance(59 * time.Minute)
+	must(t, k.Sweep(t.Context()))
+	in = k.MustRefresh(t, in.RefreshToken)
+	k.Clock.Advance(11 * 24 * time.Hour)
+	must(t, k.Sweep(t.Context()))
+	_, err := refresh(k, t, in.RefreshToken)
+	mustBeUnknown(t, "refreshing eleven days later", err)
+}
+
+// A refresh in early data is no activity, and lets its session leave memory like any other.
+func TestEarlyDataIsNoActivity(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "")
+	early := auth.From{Addr: authtest.Addr, UserAgent: "Element", Unproven: true}
+	a, err := k.Judge(t.Context(), in.AccessToken.Reveal(), early)
+	must(t, err)
+	a.Release()
+	next, err := k.Refresh(t.Context(), in.RefreshToken.Reveal(), token.CompatRefresh, early)
+	must(t, err)
+	a, err = k.Judge(t.Context(), next.AccessToken.Reveal(), early)
+	must(t, err)
+	a.Release()
+	for s, err := range k.Sessions("alice") {
+		must(t, err)
+		if !s.LastSeen.At.IsZero() || s.LastSeen.Addr != "" {
+			t.Errorf("got %+v, want no activity", s.LastSeen)
+		}
+	}
+	k.ForgetLive(false)
+	if n := k.Status().LiveSessions; n != 0 {
+		t.Errorf("got %d sessions in memory that nobody uses, want none", n)
+	}
+	k.Clock.Advance(time.Hour)
+	k.MustRefresh(t, in.RefreshToken) // not even a first use
+}

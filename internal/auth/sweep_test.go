@@ -1,0 +1,71 @@
+package auth_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// An ended session is kept for thirty days, for the audit, and then goes with all that belongs to it; its tokens stay dead.
+func TestEndedSessionsGoAfterThirtyDays(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "PHONE")
+	k.MustVerdict(t, in.AccessToken)
+	must(t, k.Flush(t.Context()))
+	must(t, k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}))
+	there := func() (session, seen bool) {
+		must(t, k.DB.View(func(tx *store.Tx) error {
+			_, a := tx.Session(in.SessionID)
+			_, b := tx.LastSeen(in.SessionID)
+			session, seen = !errors.Is(a, store.ErrNotFound), !errors.Is(b, store.ErrNotFound)
+			return nil
+		}))
+		return session, seen
+	}
+	k.Clock.Advance(30 * 24 * time.Hour)
+	must(t, k.Sweep(t.Context()))
+	if session, seen := there(); !session || !seen {
+		t.Errorf("after thirty days: got session %v, activity %v, want both", session, seen)
+	}
+	k.Clock.Advance(time.Second)
+	must(t, k.Sweep(t.Context()))
+	if session, seen := there(); session || seen {
+		t.Errorf("a second later: got session %v, activity %v, want neither", session, seen)
+	}
+	k.ForgetLive(false)
+	for range 3 { // the second time from the cache of negative answers
+		if v := k.MustVerdict(t, in.AccessToken); v != auth.Unknown {
+			t.Errorf("the access token: got %v, want unknown", v)
+		}
+	}
+	if n := k.Status().LiveSessions; n != 0 {
+		t.Errorf("got %d sessions in memory, want none", n)
+	}
+	_, err := refresh(k, t, in.RefreshToken)
+	mustBeUnknown(t, "the refresh token", err)
+}
+
+// A token that we made and whose session is not there is unknown, and takes no place among the sessions in memory.
+func TestATokenOfNobody(t *testing.T) {
+	k := idle(t)
+	mint := token.NewMint(k.DB.TokenKey(), authtest.NewRand(1))
+	for range 100 {
+		h, err := mint.Handle()
+		must(t, err)
+		text, err := mint.New(token.CompatAccess, h)
+		must(t, err)
+		for range 2 {
+			if v := k.MustVerdict(t, text.Secret()); v != auth.Unknown {
+				t.Fatalf("got %v, want unknown", v)
+			}
+		}
+	}
+	if n := k.Status().LiveSessions; n != 0 {
+		t.Errorf("got %d sessions in memory, want none", n)
+	}
+}
