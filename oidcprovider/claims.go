@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -83,7 +82,7 @@ func (s *server) introspected(i *auth.Introspection) introspected {
 		return introspected{}
 	}
 	out := introspected{
-		Active: true, Scope: strings.Join(i.Scope, " "), ClientID: i.ClientID, Username: string(i.Localpart), TokenType: oidc.BearerToken,
+		Active: true, Scope: i.Scope, ClientID: i.ClientID, Username: string(i.Localpart), TokenType: oidc.BearerToken,
 		DeviceID: string(i.DeviceID), Issuer: s.o.issuer,
 	}
 	if i.Localpart != "" {

@@ -152,7 +152,7 @@ func appendActive(b []byte, found *auth.Introspection, expiresIn int64) ([]byte,
 	}
 	var err error
 	for _, m := range [...]struct{ name, value string }{
-		{`,"scope":`, strings.Join(found.Scope, " ")},
+		{`,"scope":`, found.Scope},
 		{`,"client_id":`, found.ClientID},
 		{`,"username":`, string(found.Localpart)},
 		{`,"device_id":`, string(found.DeviceID)},

@@ -104,7 +104,7 @@ func deviceSession(device mxid.DeviceID) auth.Introspection {
 		Localpart: "alice",
 		DeviceID:  device,
 		ClientID:  "legacy",
-		Scope:     scope,
+		Scope:     strings.Join(scope, " "),
 		ExpiresAt: now.Add(5*time.Minute - time.Millisecond),
 	}
 }
@@ -180,7 +180,7 @@ func TestINT02_Types(t *testing.T) {
 // TestINT02_Admin: a further scope is passed on as it is.
 func TestINT02_Admin(t *testing.T) {
 	found := deviceSession("")
-	found.Scope = append(found.Scope, mxid.ScopeAdmin)
+	found.Scope += " " + mxid.ScopeAdmin
 	golden(t, "active_admin_deviceless", serve(verdict(t, found, nil), request("x")).Body.String())
 }
 
@@ -229,7 +229,7 @@ func TestINT06_NothingUncertainIsKept(t *testing.T) {
 
 // TestINT10_ClientCredentials: a client's own token has no user, and no name is made up.
 func TestINT10_ClientCredentials(t *testing.T) {
-	found := auth.Introspection{ClientID: "01KDYGT3X8ZYPS9A3QTB1GX7N2", Scope: []string{"urn:example:x"}, ExpiresAt: now}
+	found := auth.Introspection{ClientID: "01KDYGT3X8ZYPS9A3QTB1GX7N2", Scope: "urn:example:x", ExpiresAt: now}
 	golden(t, "active_client", serve(verdict(t, found, nil), request("x")).Body.String())
 }
 

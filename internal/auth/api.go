@@ -125,7 +125,7 @@ type Introspection struct {
 	Localpart mxid.Localpart
 	DeviceID  mxid.DeviceID
 	ClientID  string
-	Scope     []string  // both spellings of each Matrix scope
+	Scope     string    // space-separated (RFC 7662 §2.2), with both spellings of each Matrix scope
 	ExpiresAt time.Time // zero: never
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -213,14 +214,14 @@ func (a Admission) introspection(h token.Hash) Introspection {
 		SessionID: st.session.ID,
 		DeviceID:  st.session.DeviceID,
 		ClientID:  st.session.ClientID,
-		Scope:     st.scopes,
+		Scope:     st.scope,
 		ExpiresAt: st.find(h).ExpiresAt,
 	}
 	if st.user != nil {
 		i.Subject, i.Localpart = st.user.id, st.user.localpart
 	}
 	if a.admin {
-		i.Scope = append(slices.Clip(st.scopes), st.adminScopes...)
+		i.Scope = strings.TrimSpace(st.scope + " " + strings.Join(st.adminScopes, " "))
 	}
 	return i
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,7 @@ type liveState struct {
 	session store.Session // without refresh tokens and seals; the zero ID: there is no such session
 	user    *liveUser     // nil: a client's own session
 	api     bool          // grants the client-server API
-	scopes  []string      // as the homeserver is told, but for adminScopes
+	scope   string        // as the homeserver is told, but for adminScopes
 	unused  uint64        // generation whose first use is awaited; 0: none
 
 	adminScopes []string // granted, if there is the right to them
@@ -358,7 +359,8 @@ func newLiveState(s *store.Session, u *liveUser) *liveState {
 		}
 	}
 	st.session.Consumed = nil
-	st.api, st.adminScopes, st.scopes = grants(s)
+	api, admin, scopes := grants(s)
+	st.api, st.adminScopes, st.scope = api, admin, strings.Join(scopes, " ")
 	return st
 }
 

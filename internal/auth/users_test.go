@@ -203,7 +203,7 @@ func TestIssueToken(t *testing.T) {
 	must(t, err)
 	got, err := k.Introspect(t.Context(), p.AccessToken.Reveal())
 	must(t, err)
-	if got.DeviceID != "" || !got.ExpiresAt.IsZero() || !slices.Equal(got.Scope, []string{mxid.ScopeAPI, mxid.ScopeAPIUnstable}) {
+	if got.DeviceID != "" || !got.ExpiresAt.IsZero() || got.Scope != mxid.ScopeAPI+" "+mxid.ScopeAPIUnstable {
 		t.Errorf("personal: got %+v", got)
 	}
 	admin := auth.IssueTokenParams{Localpart: "alice", Scope: []string{mxid.ScopeAdmin}}
@@ -213,11 +213,11 @@ func TestIssueToken(t *testing.T) {
 	must(t, k.SetAdmin(t.Context(), "alice", true))
 	p, err = k.IssueToken(t.Context(), admin)
 	must(t, err)
-	if got, _ := k.Introspect(t.Context(), p.AccessToken.Reveal()); !slices.Contains(got.Scope, mxid.ScopeAdmin) {
+	if got, _ := k.Introspect(t.Context(), p.AccessToken.Reveal()); !slices.Contains(strings.Fields(got.Scope), mxid.ScopeAdmin) {
 		t.Errorf("SCP-09: got %v", got.Scope)
 	}
 	must(t, k.SetAdmin(t.Context(), "alice", false))
-	if got, _ := k.Introspect(t.Context(), p.AccessToken.Reveal()); slices.Contains(got.Scope, mxid.ScopeAdmin) {
+	if got, _ := k.Introspect(t.Context(), p.AccessToken.Reveal()); slices.Contains(strings.Fields(got.Scope), mxid.ScopeAdmin) {
 		t.Errorf("the right was taken away: got %v", got.Scope)
 	}
 	in := k.MustLogin(t, "alice", "PHONE")
