@@ -37,6 +37,7 @@ type liveSessions struct {
 	server mxid.ServerName
 	shards [liveShards]liveShard
 	users  liveUsers
+	most   int           // sessions of one shard
 	full   chan struct{} // capacity 1: objects cannot be evicted before they are saved
 }
 
@@ -75,7 +76,7 @@ type liveState struct {
 }
 
 func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
-	ls := &liveSessions{db: db, server: server, full: make(chan struct{}, 1)}
+	ls := &liveSessions{db: db, server: server, most: maxLive / liveShards, full: make(chan struct{}, 1)}
 	for i := range ls.shards {
 		ls.shards[i].sessions = make(map[token.Handle]*liveSession)
 		ls.shards[i].absent, _ = simplelru.NewLRU[token.Handle, struct{}](maxNegative/liveShards, nil)
@@ -130,7 +131,7 @@ func (ls *liveSessions) pinned(h token.Handle) *liveSession {
 	if _, ok := sh.absent.Get(h); ok {
 		return nil
 	}
-	for len(sh.sessions) >= maxLive/liveShards {
+	for len(sh.sessions) >= ls.most {
 		if !ls.evictLocked(sh) { // all of them have something to save
 			ls.wantFlush()
 			break
@@ -155,7 +156,7 @@ func (ls *liveSessions) trim() {
 	for i := range ls.shards {
 		sh := &ls.shards[i]
 		sh.mu.Lock()
-		for len(sh.sessions) > maxLive/liveShards && ls.evictLocked(sh) {
+		for len(sh.sessions) > ls.most && ls.evictLocked(sh) {
 		}
 		sh.mu.Unlock()
 	}
@@ -283,11 +284,13 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	sh.mu.Lock()
 	l := sh.sessions[s.AccessHandle]
 	sh.absent.Remove(s.AccessHandle)
+	if l != nil {
+		l.mu.Lock() // before the shard is let go: setAbsent must not come in between, with an older snapshot
+	}
 	sh.mu.Unlock()
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stamp = revision
 	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {

@@ -118,23 +118,40 @@ func TestJudgingAHitDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// More sessions than are kept in memory: each is still judged right.
+// More sessions than are kept in memory: each is still judged right, and one that is held stays and hears of its end.
 func TestEviction(t *testing.T) {
+	const most = 64
 	k := idle(t)
+	k.SetMaxLive(most)
+	held := k.MustLogin(t, "alice", "")
+	a, err := k.Judge(t.Context(), held.AccessToken.Reveal(), auth.From{})
+	must(t, err)
+	defer a.Release()
+	told := watch(a)
+
 	var all []auth.Tokens
-	for range 40 {
+	for range 4 * most {
 		p, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice"})
 		must(t, err)
 		all = append(all, p)
 	}
-	for i := range 400 {
-		if v := k.MustVerdict(t, all[i%len(all)].AccessToken); v != auth.Active {
-			t.Fatalf("got %v", v)
+	for range 2 {
+		for _, p := range all {
+			if v := k.MustVerdict(t, p.AccessToken); v != auth.Active {
+				t.Fatalf("got %v", v)
+			}
 		}
-		if i%7 == 0 {
-			must(t, k.Flush(t.Context()))
-			k.ForgetLive(false)
+		if n := k.Status().LiveSessions; n <= most || !k.WantsFlush() {
+			t.Errorf("before what is unsaved is written: got %d in memory, flush wanted: %v", n, k.WantsFlush())
 		}
+		must(t, k.Flush(t.Context()))
+		if n := k.Status().LiveSessions; n > most {
+			t.Errorf("after a flush: got %d in memory, want %d at most", n, most)
+		}
+	}
+	must(t, k.Logout(t.Context(), held.AccessToken.Reveal(), auth.From{}))
+	if *told != 1 {
+		t.Error("a request under way was not told of the end")
 	}
 }
 
