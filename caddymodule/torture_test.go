@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -61,6 +62,58 @@ func (e *edge) exchange(t *testing.T, head, body string, chunked bool) string {
 		t.Errorf("the connection was not closed: %.300q", answer)
 	}
 	return string(answer) // A reset after the answer is an end like any other.
+}
+
+// TestTooLargeIsReadable sends somewhat more than an endpoint of ours takes, all of it before it reads: the whole 413 is there, and
+// the connection ends without a reset (RFC 9112 §9.6). Caddy's access log keeps net/http from seeing to that.
+func TestTooLargeIsReadable(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	for _, c := range []struct{ path, mime string }{
+		{"/oauth2/token", "application/x-www-form-urlencoded"},
+		{"/oauth2/registration", "application/json"},
+		{"/_matrix/client/v3/login", "application/json"},
+		{"/login", "application/x-www-form-urlencoded"},
+	} {
+		for _, size := range []int{64<<10 + 1, 100 << 10, 200 << 10, 1 << 20} {
+			for _, chunked := range []bool{false, true} {
+				framed := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+				if chunked {
+					framed = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", size, strings.Repeat("x", size))
+				}
+				r, err := e.sendFirst(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nConnection: close\r\n%s", c.path, e.public, c.mime, framed))
+				if err != nil || r.StatusCode != http.StatusRequestEntityTooLarge || !r.Close {
+					t.Errorf("%s, %d bytes, chunked %v: got %+v, %v", c.path, size, chunked, r, err)
+				}
+			}
+		}
+	}
+}
+
+// sendFirst sends all of a request over a connection of its own, and then reads one answer and the end.
+func (e *edge) sendFirst(request string) (*http.Response, error) {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.public)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		return nil, err
+	}
+	in := bufio.NewReader(conn)
+	r, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return r, fmt.Errorf("the body: %w", err)
+	}
+	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
+		return r, fmt.Errorf("the end: %v, %q", err, rest)
+	}
+	return r, nil
 }
 
 // TestReloadUnderLoad reloads while clients log in, ask and refresh over HTTP/2, which Caddy hands over without loss. Nobody

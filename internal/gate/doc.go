@@ -11,8 +11,9 @@
 // cut if its answer has begun. Writes under way are not cut.
 //
 // An answer before the end of an HTTP/1.1 request's body ends the connection, or has read the body (RFC 9112 §9.3, §9.6): what is
-// left of it must never be taken for the next request. This holds for what the gate passes on and, by EndBody, for what we serve.
-// Bodies larger than the homeserver takes are 413 M_TOO_LARGE.
+// left of it must never be taken for the next request. After an answer of ours the connection stays a moment, so that who still
+// sends can read it. This holds for what the gate passes on and, by EndBody, for what we serve. Bodies larger than the homeserver
+// takes are 413 M_TOO_LARGE.
 //
 // Ownership. A Gate has no state but its Config. Wrappers belong to one request and are never pooled: a transport may read a body
 // after the handler has returned, and a pooled wrapper would hand it another user's bytes. Nothing is buffered, and no path is

@@ -186,12 +186,84 @@ func TestGate_EarlyAnswerReadsASmallBody(t *testing.T) {
 	})
 }
 
-// A larger one is not worth it: net/http would read up to 256 KiB.
+// A larger one is not worth it.
 func TestGate_EarlyAnswerReadsNoLargeBody(t *testing.T) {
 	b := newBench(t)
 	answers := b.talk(t, smuggle(drainBytes+1, bearerHeader(b.dead))+last)
 	if len(answers) != 1 || answers[0].Status != 401 || !answers[0].Close {
 		t.Errorf("got %d answers, want one that ends the connection", len(answers))
+	}
+}
+
+// An answer before the end of a body that is not much larger can be read by a client that sends all of it first, and its connection
+// ends without a reset (RFC 9112 §9.6), whatever keeps net/http from seeing to that.
+func TestGate_EarlyAnswerLingers(t *testing.T) {
+	for what, bench := range map[string]func(t *testing.T) (b *bench, header string, status int){
+		"of the gate": func(t *testing.T) (*bench, string, int) {
+			b := newBench(t)
+			return b, bearerHeader(b.dead), 401
+		},
+		"of an endpoint of ours": func(t *testing.T) (*bench, string, int) {
+			b := newBench(t)
+			b.ours(func(w http.ResponseWriter, _ *http.Request) error {
+				w.WriteHeader(http.StatusTeapot)
+				return nil
+			})
+			return b, "X: y", 418
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b, header, status := bench(t)
+			for _, size := range []int{drainBytes + 1, 4 * drainBytes, 6 * drainBytes, drainBytes + lingerBytes/2} {
+				for _, more := range []string{"Connection: close", "Connection: keep-alive"} {
+					for _, request := range []string{smuggle(size, header, more), smuggleChunked(size, header, more)} {
+						answer, err := b.sendFirst(t, request)
+						if err != nil || strings.Count(answer, "HTTP/1.1 ") != 1 || !strings.HasPrefix(answer, fmt.Sprint("HTTP/1.1 ", status)) {
+							t.Errorf("%d bytes, %s: got %.300q and then %v, want one %d and the end", size, more, answer, err, status)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// sendFirst sends all of a request before it reads to the end of the connection.
+func (b *bench) sendFirst(t *testing.T, request string) (answer string, err error) {
+	t.Helper()
+	c, err := net.Dial("tcp", b.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // A bug must not hang the test.
+	if _, err := io.WriteString(c, request); err != nil {
+		return "", err
+	}
+	all, err := io.ReadAll(c)
+	return string(all), err
+}
+
+// A client that announced a large body and waits is answered at once; here what is read of it has an hour.
+func TestGate_EarlyAnswerComesFirst(t *testing.T) {
+	b := newBench(t)
+	b.gate.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	c, err := net.Dial("tcp", b.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // A bug must not hang the test.
+	if _, err := io.WriteString(c, smuggle(8*drainBytes, bearerHeader(b.dead))[:4<<10]); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 401 || !res.Close {
+		t.Errorf("got %d %s, %v, close %v, want a whole 401 that ends the connection", res.StatusCode, body, err, res.Close)
 	}
 }
 

@@ -52,9 +52,14 @@ func verdictRefusal(v auth.Verdict) refusal {
 
 // refuse answers before the request was passed on.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, f refusal) error {
-	if b := newBody(r, 0); b != nil && r.ProtoMajor == 1 && !g.drain(w, r, b) {
+	b := newBody(r, 0)
+	last := b != nil && r.ProtoMajor == 1 && !g.drain(w, r, b)
+	if last {
 		w.Header().Set("Connection", "close")
 	}
 	matrixerr.Write(w, r, f.status, f.code, f.text, f.extra...)
+	if last {
+		g.linger(w, r, b)
+	}
 	return nil
 }

@@ -33,6 +33,7 @@ type writer struct {
 	cancel context.CancelFunc // of the handler's request; nil: nothing is watched
 	body   *body              // nil: the request has none
 	drain  func() bool        // reads the rest of the body before an answer of ours; nil: not ours
+	last   bool               // the answer ends the connection, because the body has not ended
 	before headerCopy         // the header before the handler touched it
 }
 
@@ -74,6 +75,7 @@ func (x *writer) endConnection() {
 	if !x.http1 || x.body.ended() || (x.drain != nil && x.drain()) {
 		return
 	}
+	x.last = true
 	x.Header().Set("Connection", "close")
 }
 
