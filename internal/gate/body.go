@@ -32,7 +32,8 @@ type body struct {
 	state  atomic.Uint32
 }
 
-// newBody wraps the body of a request, or returns nil if it has none. A server may give a request without a body a Body, but not a
+// newBody wraps the body of a request, or returns nil if it has none. It may take the body's place: the request is Caddy's copy, and
+// net/http looks at the body of its own. A server may give a request without a body a Body, but not a
 // length.
 func newBody(r *http.Request, limit int64) *body {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
@@ -101,17 +102,11 @@ func (g *Gate) EndBody(w http.ResponseWriter, r *http.Request, ours Next) error 
 	}
 	x := newWriter(w, r, b)
 	x.drain = func() bool { return g.drain(w, r, b) }
-	err := ours(x, withBody(r, b))
+	r.Body = b
+	err := ours(x, r)
 	answered := x.state.Load() == answerSent
 	if x.settle(); answered && x.last {
 		g.linger(w, r, b)
 	}
 	return err
-}
-
-// withBody returns a copy of the request with another body: net/http looks at the body of its own.
-func withBody(r *http.Request, b *body) *http.Request {
-	r2 := r.WithContext(r.Context())
-	r2.Body = b
-	return r2
 }

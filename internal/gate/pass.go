@@ -15,7 +15,8 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next Next, limit int
 		return next(w, r)
 	}
 	x := newWriter(w, r, b)
-	return g.finish(x, r, x.call(withBody(r, b), next), "")
+	r.Body = b
+	return g.finish(x, r, x.call(r, next), "")
 }
 
 // passWhile passes a request with an active token on while its session lives. At the end, if no header has been sent, it is answered
