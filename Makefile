@@ -7,7 +7,7 @@
 #   make unit, make e2e, make lint, make fuzz, make bench, make golden    the parts
 #
 # SYNAPSE=1.136.0 runs demo and e2e against another Synapse; RUN=Regexp runs only the end-to-end tests of such a name;
-# ONLY=gate,refresh picks rows of make bench, which wants a quiet machine and about 15 minutes for all.
+# ONLY=gate,refresh picks rows of make bench, which wants a quiet machine and about 25 minutes for all.
 
 SYNAPSE ?= 1.163.2
 RUN     ?= .

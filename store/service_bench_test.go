@@ -35,12 +35,18 @@ type service struct {
 
 func newService(b *testing.B) *service {
 	k := authtest.NewService(b, authtest.Options{
-		Idle:     true,
-		Store:    store.Options{Dir: b.TempDir()},
-		Settings: func(s *auth.Settings) { s.CompatTTL, s.Emit = untilNext, func(auth.Event) {} },
+		Idle:  true,
+		Store: store.Options{Dir: b.TempDir()},
+		Settings: func(s *auth.Settings) {
+			s.CompatTTL, s.AccessTTL, s.Emit = untilNext, untilNext, func(auth.Event) {}
+			s.Clients = map[string]auth.Client{clientID: {Static: true, Client: store.Client{ID: clientID}}}
+		},
 	})
 	return &service{k, token.NewMint(k.DB.TokenKey(), rand.Reader), k.MustAddUser(b, "alice").ID}
 }
+
+// clientID is the OAuth client's.
+const clientID = "bench"
 
 // client is a session and its current refresh token.
 type client struct {
@@ -51,16 +57,29 @@ type client struct {
 
 // clients starts sessions without the cost of a password for each.
 func (s *service) clients(b *testing.B, n int) []*client {
+	return s.clientsOf(b, n, token.CompatAccess, token.CompatRefresh, func(sess *store.Session) { sess.Kind = store.SessionCompat })
+}
+
+// oauthClients starts sessions of the OAuth client.
+func (s *service) oauthClients(b *testing.B, n int) []*client {
+	return s.clientsOf(b, n, token.Access, token.Refresh, func(sess *store.Session) {
+		stable, _, _ := sess.DeviceID.Scopes()
+		sess.Kind, sess.ClientID, sess.Scope = store.SessionOAuth2, clientID, []string{"openid", mxid.ScopeAPI, stable}
+	})
+}
+
+func (s *service) clientsOf(b *testing.B, n int, accessKind, refreshKind token.Kind, kind func(*store.Session)) []*client {
 	b.Helper()
 	all := make([]*client, n)
 	for i := range all {
 		access, refresh := must(s.mint.Handle())(b), must(s.mint.Handle())(b)
-		first, next := must(s.mint.New(token.CompatAccess, access))(b), must(s.mint.New(token.CompatRefresh, refresh))(b)
+		first, next := must(s.mint.New(accessKind, access))(b), must(s.mint.New(refreshKind, refresh))(b)
 		sess := store.Session{
-			ID: ulid.Make(), Kind: store.SessionCompat, UserID: s.user, DeviceID: must(mxid.NewDeviceID(rand.Reader))(b),
+			ID: ulid.Make(), UserID: s.user, DeviceID: must(mxid.NewDeviceID(rand.Reader))(b),
 			AccessHandle: access, RefreshHandle: refresh, CreatedAt: s.Now(), Generation: 1, Refresh: next.Hash(),
 			Access: []store.AccessToken{{Hash: first.Hash(), ExpiresAt: s.Now().Add(untilNext), Generation: 1}},
 		}
+		kind(&sess)
 		if err := s.DB.Update(b.Context(), func(tx *store.Tx) error { return tx.InsertSession(sess) }); err != nil {
 			b.Fatal(err)
 		}
@@ -84,16 +103,25 @@ func (c *client) refresh() error {
 	return err
 }
 
+// grant is refresh at the token endpoint.
+func (c *client) grant() error {
+	pair, err := c.service.RefreshOAuth(context.Background(), auth.RefreshParams{Text: c.token, ClientID: clientID})
+	c.token = pair.RefreshToken.Reveal()
+	return err
+}
+
 // write writes the client's session anew, as a refresh does, in a transaction of its own.
 func (c *client) write(revision uint64) error {
-	return c.service.DB.PlainUpdate(revision, func(tx *store.Tx) error {
-		s, err := tx.Session(c.id)
-		if err != nil {
-			return err
-		}
-		s.RefreshedAt = tx.Now()
-		return tx.UpdateSession(s)
-	})
+	return c.service.DB.PlainUpdate(revision, func(tx *store.Tx) error { return c.writeIn(tx) })
+}
+
+func (c *client) writeIn(tx *store.Tx) error {
+	s, err := tx.Session(c.id)
+	if err != nil {
+		return err
+	}
+	s.RefreshedAt = tx.Now()
+	return tx.UpdateSession(s)
 }
 
 // perSecond runs fn for every client at once, again and again, and returns how often that was done in a second. All clients
@@ -140,6 +168,51 @@ func BenchmarkServiceRefresh(b *testing.B) {
 			b.ReportMetric(median(refreshes)/median(plain), "ratio")
 		})
 	}
+}
+
+// BenchmarkServiceGrant compares the refresh grant with writing the same records in groups: one durable transaction for all
+// callers, again and again, with nobody to wait for and nothing to decide. In slices that alternate.
+func BenchmarkServiceGrant(b *testing.B) {
+	for _, callers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s := newService(b)
+			all := s.oauthClients(b, callers)
+			var refreshes, grouped []float64
+			for b.Loop() {
+				refreshes = append(refreshes, s.perSecond(b, all, (*client).grant))
+				grouped = append(grouped, s.groupedPerSecond(b, all))
+			}
+			b.ReportMetric(median(refreshes), "refreshes/s")
+			b.ReportMetric(median(grouped), "grouped/s")
+			b.ReportMetric(median(refreshes)/median(grouped), "ratio")
+			b.ReportMetric(s.bytes(b, all[0]), "session-bytes")
+		})
+	}
+}
+
+// groupedPerSecond is how many records can be written in a second with one transaction for all clients.
+func (s *service) groupedPerSecond(b *testing.B, all []*client) float64 {
+	b.Helper()
+	revision, done := s.DB.Revision(), 0
+	begin := time.Now()
+	for ; time.Since(begin) < slice; done += len(all) {
+		revision++
+		s.Clock.Advance(time.Millisecond) // so that there is something to write
+		err := s.DB.PlainUpdate(revision, func(tx *store.Tx) error {
+			for _, c := range all {
+				if err := c.writeIn(tx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	took := time.Since(begin).Seconds()
+	s.DB.SetRevision(revision + 1)
+	return float64(done) / took
 }
 
 // BenchmarkServiceAge compares refreshes of a session that has had very many with those of sessions that have had few, in

@@ -25,8 +25,13 @@ type edge struct {
 	upstream         *child
 }
 
-// newEdge seeds a store and configures an edge over it, with the homeserver running. Nothing else runs before Start.
+// newEdge makes one with legacy sessions.
 func (r *run) newEdge(ctx context.Context, users, sessions int, options ...string) (*edge, error) {
+	return r.newEdgeOf(ctx, (*seeder).addSession, users, sessions, options...)
+}
+
+// newEdgeOf seeds a store and configures an edge over it, with the homeserver running. Nothing else runs before Start.
+func (r *run) newEdgeOf(ctx context.Context, add sessionKind, users, sessions int, options ...string) (*edge, error) {
 	dir, err := os.MkdirTemp(r.dir, "edge")
 	if err != nil {
 		return nil, err
@@ -48,7 +53,7 @@ func (r *run) newEdge(ctx context.Context, users, sessions int, options ...strin
 	if err := e.configure(at(5)); err != nil {
 		return nil, err
 	}
-	s, err := fill(ctx, e.DataDir(), users, sessions)
+	s, err := fill(ctx, e.DataDir(), users, sessions, add)
 	if err != nil {
 		return nil, fmt.Errorf("seeding: %w", err)
 	}
@@ -81,7 +86,12 @@ func (e *edge) close() {
 
 // startEdge is newEdge and Start.
 func (r *run) startEdge(ctx context.Context, users, sessions int, options ...string) (*edge, error) {
-	e, err := r.newEdge(ctx, users, sessions, options...)
+	return r.startEdgeOf(ctx, (*seeder).addSession, users, sessions, options...)
+}
+
+// startEdgeOf is newEdgeOf and Start.
+func (r *run) startEdgeOf(ctx context.Context, add sessionKind, users, sessions int, options ...string) (*edge, error) {
+	e, err := r.newEdgeOf(ctx, add, users, sessions, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,12 @@ func (r *run) idleMemory(ctx context.Context) ([]row, error) {
 // sessionMemory measures with many sessions in the store, after a sweep has been through them, and when all of them have been
 // used within a minute or so, as after a restart.
 func (r *run) sessionMemory(ctx context.Context) ([]row, error) {
+	return r.memoryOfSessions(ctx, "sessions", (*seeder).addSession)
+}
+
+func (r *run) memoryOfSessions(ctx context.Context, what string, add sessionKind, options ...string) ([]row, error) {
 	sessions := or(r, 100_000, 1000)
-	e, err := r.startEdge(ctx, sessions/10, sessions)
+	e, err := r.startEdgeOf(ctx, add, sessions/10, sessions, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +55,8 @@ func (r *run) sessionMemory(ctx context.Context) ([]row, error) {
 	used, err1 := e.memoryAfter(ctx, 0)
 	saved, err2 := e.memoryAfter(ctx, or(r, 75*time.Second, 0))
 	return []row{
-		within(fmt.Sprintf("memory, %d sessions in the store", sessions), stored.anonymous, 120, "MB", "%s; at first %s", stored, atFirst),
-		within("memory, all of them in use", max(used.anonymous, saved.anonymous), 120, "MB", "%s; saved a minute later, %s", used, saved),
+		within(fmt.Sprintf("memory, %d %s in the store", sessions, what), stored.anonymous, 120, "MB", "%s; at first %s", stored, atFirst),
+		within(fmt.Sprintf("memory, all %s in use", what), max(used.anonymous, saved.anonymous), 120, "MB", "%s; saved a minute later, %s", used, saved),
 	}, errors.Join(err1, err2)
 }
 

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// caller makes the requests of one connection, one after the other, and takes their answers.
+// caller makes the requests of one connection, one after the other, and takes their answers. Of a redirection the body is the
+// address that it leads to.
 type caller interface {
 	next() []byte
 	take(status int, body []byte) error
@@ -105,7 +106,7 @@ func (c *connection) read() (status int, err error) {
 	if _, err := fmt.Sscanf(string(line), "HTTP/1.1 %d", &status); err != nil {
 		return 0, fmt.Errorf("%q: %w", line, err)
 	}
-	length := -1
+	length, location := -1, ""
 	for {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
 			return 0, err
@@ -118,6 +119,9 @@ func (c *connection) read() (status int, err error) {
 				return 0, err
 			}
 		}
+		if value, ok := bytes.CutPrefix(line, []byte("Location: ")); ok {
+			location = strings.TrimSpace(string(value))
+		}
 	}
 	if length < 0 {
 		return 0, errors.New("an answer without Content-Length")
@@ -127,6 +131,9 @@ func (c *connection) read() (status int, err error) {
 	}
 	c.body = c.body[:length]
 	_, err = io.ReadFull(c.in, c.body)
+	if status/100 == 3 {
+		c.body = []byte(location)
+	}
 	return status, err
 }
 

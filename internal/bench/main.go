@@ -80,6 +80,10 @@ var parts = []struct {
 	{"lookup", (*run).lookup},
 	{"memory", (*run).memory},
 	{"start", (*run).start},
+	{"grant", (*run).grant},
+	{"code", (*run).code},
+	{"documents", (*run).documents},
+	{"oauthmemory", (*run).oauthMemory},
 }
 
 func measure(ctx context.Context, only string, short bool) error {

@@ -36,8 +36,11 @@ type seeder struct {
 	out   seeded
 }
 
-// fill makes a store with users, each with the same password, and legacy sessions that can refresh and have done so once.
-func fill(ctx context.Context, dir string, users, sessions int) (_ *seeded, err error) {
+// sessionKind is one of the seeder's methods: legacy sessions or those of the OAuth client.
+type sessionKind func(s *seeder, tx *store.Tx, n int) error
+
+// fill makes a store with users, each with the same password, and sessions that can refresh and have done so once.
+func fill(ctx context.Context, dir string, users, sessions int, add sessionKind) (_ *seeded, err error) {
 	db, err := store.Open(ctx, store.Options{Dir: dir, ServerName: serverName, Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		return nil, err
@@ -57,7 +60,7 @@ func fill(ctx context.Context, dir string, users, sessions int) (_ *seeded, err 
 	if err := s.batches(ctx, users, s.addUser); err != nil {
 		return nil, err
 	}
-	return &s.out, s.batches(ctx, sessions, s.addSession)
+	return &s.out, s.batches(ctx, sessions, func(tx *store.Tx, n int) error { return add(s, tx, n) })
 }
 
 // batches calls add n times, within as few commits as can be.
@@ -87,8 +90,23 @@ func (s *seeder) addUser(tx *store.Tx, n int) error {
 	return tx.PutPassword(store.Password{UserID: u.ID, Hash: s.hash, ChangedAt: tx.Now()})
 }
 
-// addSession gives the nth session two access tokens and a consumed refresh token, as it has between two refreshes.
+// addSession adds the nth legacy session.
 func (s *seeder) addSession(tx *store.Tx, n int) error {
+	return s.add(tx, n, token.CompatAccess, token.CompatRefresh, store.Session{Kind: store.SessionCompat})
+}
+
+// addOAuthSession adds the nth session of the OAuth client.
+func (s *seeder) addOAuthSession(tx *store.Tx, n int) error {
+	stable, _, _ := seedDevice(n).Scopes()
+	return s.add(tx, n, token.Access, token.Refresh, store.Session{
+		Kind: store.SessionOAuth2, ClientID: oauthClient, Scope: []string{"openid", mxid.ScopeAPI, stable},
+	})
+}
+
+func seedDevice(n int) mxid.DeviceID { return mxid.DeviceID(fmt.Sprintf("SEED%06d", n)) }
+
+// add gives the nth session two access tokens and a consumed refresh token, as it has between two refreshes.
+func (s *seeder) add(tx *store.Tx, n int, accessKind, refreshKind token.Kind, sess store.Session) error {
 	access, err := s.mint.Handle()
 	if err != nil {
 		return err
@@ -99,21 +117,20 @@ func (s *seeder) addSession(tx *store.Tx, n int) error {
 	}
 	var t [4]token.Token // access and refresh token, twice
 	for i := range t {
-		kind, handle := token.CompatAccess, access
+		kind, handle := accessKind, access
 		if i%2 == 1 {
-			kind, handle = token.CompatRefresh, refresh
+			kind, handle = refreshKind, refresh
 		}
 		if t[i], err = s.mint.New(kind, handle); err != nil {
 			return err
 		}
 	}
-	sess := store.Session{
-		ID: ulid.Make(), Kind: store.SessionCompat, UserID: s.users[n%len(s.users)], DeviceID: mxid.DeviceID(fmt.Sprintf("SEED%06d", n)),
-		AccessHandle: access, RefreshHandle: refresh, CreatedAt: tx.Now(), RefreshedAt: tx.Now(), Generation: 2, Refresh: t[3].Hash(),
-		Access: []store.AccessToken{
-			{Hash: t[2].Hash(), ExpiresAt: tx.Now().Add(seedTTL), Generation: 2},
-			{Hash: t[0].Hash(), ExpiresAt: tx.Now().Add(time.Minute), Generation: 1},
-		},
+	sess.ID, sess.UserID, sess.DeviceID = ulid.Make(), s.users[n%len(s.users)], seedDevice(n)
+	sess.AccessHandle, sess.RefreshHandle, sess.CreatedAt, sess.RefreshedAt = access, refresh, tx.Now(), tx.Now()
+	sess.Generation, sess.Refresh = 2, t[3].Hash()
+	sess.Access = []store.AccessToken{
+		{Hash: t[2].Hash(), ExpiresAt: tx.Now().Add(seedTTL), Generation: 2},
+		{Hash: t[0].Hash(), ExpiresAt: tx.Now().Add(time.Minute), Generation: 1},
 	}
 	seal, err := token.Seal(t[1], sess.ID[:], [24]byte{}, token.Successor{Refresh: t[3], Access: t[2], AccessExpiresAt: sess.Access[0].ExpiresAt})
 	if err != nil {

@@ -83,9 +83,15 @@ func (r *run) proxied(ctx context.Context, e *edge, make func(addr, token string
 }
 
 // refresher refreshes one session again and again.
-type refresher struct{ addr, token string }
+type refresher struct {
+	addr, token string
+	oauth       bool // at the token endpoint
+}
 
 func (f *refresher) next() []byte {
+	if f.oauth {
+		return request("POST", f.addr, "/oauth2/token", "", "grant_type=refresh_token&client_id="+oauthClient+"&refresh_token="+f.token)
+	}
 	return request("POST", f.addr, "/_matrix/client/v3/refresh", "", `{"refresh_token":"`+f.token+`"}`)
 }
 
@@ -100,20 +106,26 @@ func (f *refresher) take(status int, body []byte) error {
 	return nil
 }
 
-// refreshOverHTTP counts refreshes through Caddy. The grace is so short that a session refreshed all the time looks like one
-// that is refreshed now and then.
+// shortGrace makes a session refreshed all the time look like one that is refreshed now and then.
+const shortGrace = "tokens {\nrefresh_grace 1ms\n}"
+
+// refreshOverHTTP counts refreshes through Caddy.
 func (r *run) refreshOverHTTP(ctx context.Context) ([]row, error) {
-	e, err := r.startEdge(ctx, 64, 1+16+64, "tokens {\nrefresh_grace 1ms\n}")
+	e, err := r.startEdge(ctx, 64, 1+16+64, shortGrace)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
+	return r.refreshes(ctx, e, e.public, "refresh over HTTP", false)
+}
+
+func (r *run) refreshes(ctx context.Context, e *edge, host, what string, oauth bool) ([]row, error) {
 	var rows []row
 	tokens := e.refresh
 	for _, n := range []int{1, 16, 64} {
 		var callers []caller
 		for _, t := range tokens[:n] {
-			callers = append(callers, &refresher{e.public, t})
+			callers = append(callers, &refresher{host, t, oauth})
 		}
 		tokens = tokens[n:]
 		l, err := dial(e.public, callers...)
@@ -127,7 +139,7 @@ func (r *run) refreshOverHTTP(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return rows, err
 		}
-		rows = append(rows, shown(fmt.Sprintf("refresh over HTTP, %d at once", n), "%s per second, %s ms of processor each",
+		rows = append(rows, shown(fmt.Sprintf("%s, %d at once", what, n), "%s per second, %s ms of processor each",
 			number(float64(answers)/took.Seconds()), number(1000*cpu.Seconds()/float64(answers))))
 	}
 	return rows, ctx.Err()

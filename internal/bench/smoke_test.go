@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -15,10 +16,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A part with a server of its own works, whatever its figures are worth.
+// Parts with a server of their own work, whatever their figures are worth.
 func TestShortRun(t *testing.T) {
-	rows, err := (&run{short: true, dir: t.TempDir()}).introspect(t.Context())
-	if err != nil || len(rows) == 0 {
-		t.Errorf("got %v, %v", rows, err)
+	for name, part := range map[string]func(*run, context.Context) ([]row, error){"introspect": (*run).introspect, "code": (*run).code} {
+		rows, err := part(&run{short: true, dir: t.TempDir()}, t.Context())
+		if err != nil || len(rows) == 0 {
+			t.Errorf("%s: got %v, %v", name, rows, err)
+		}
 	}
 }
