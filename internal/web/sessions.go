@@ -47,7 +47,7 @@ type sessionPageView struct {
 	frame
 	sessionView
 	End   bool
-	Proof string
+	Proof *proof
 }
 
 type endOthersView struct {
@@ -55,7 +55,7 @@ type endOthersView struct {
 	Programs bool          // some of them are of programs
 	Sessions []sessionView // the first of them; none: there is nothing to end
 	More     int           // how many are not among them
-	Proof    string
+	Proof    *proof
 }
 
 // showAccount shows who the person is, and a page of the sessions, the last used first.
@@ -174,7 +174,7 @@ func (v *visit) sessionPage(in *auth.SignedIn, id ulid.ULID, end bool) error {
 		title = "session.end.title"
 	}
 	return v.show(http.StatusOK, "session", &sessionPageView{
-		frame: v.frame(title), sessionView: v.sessionView(in, &all[i]), End: end, Proof: endProof(id, in).Token(v.browser),
+		frame: v.frame(title), sessionView: v.sessionView(in, &all[i]), End: end, Proof: v.proof(endProof(id, in)),
 	})
 }
 
@@ -218,7 +218,7 @@ func (v *visit) endOthersPage(in *auth.SignedIn) error {
 	}
 	return v.show(http.StatusOK, "end-others", &endOthersView{
 		frame: v.frame(title), Programs: len(programs) > 0, Sessions: shown, More: len(programs) + len(browsers) - len(shown),
-		Proof: endOthersProof(in).Token(v.browser),
+		Proof: v.proof(endOthersProof(in)),
 	})
 }
 
