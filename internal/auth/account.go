@@ -36,6 +36,23 @@ func (s *Service) OwnSessionOn(_ context.Context, in SignedIn, device mxid.Devic
 	return info, notFound(err, "no such session")
 }
 
+// OtherSignIns lists the sign-ins of a signed-in person at our pages in other browsers, oldest first.
+func (s *Service) OtherSignIns(_ context.Context, in SignedIn) ([]store.BrowserSession, error) {
+	var others []store.BrowserSession
+	err := s.DB.View(func(tx *store.Tx) error {
+		for bs, err := range tx.BrowserSessionsOf(in.User.ID) {
+			if err != nil {
+				return err
+			}
+			if bs.ID != in.Session.ID && tx.Now().Sub(bs.UsedAt) <= browserIdle {
+				others = append(others, bs)
+			}
+		}
+		return nil
+	})
+	return others, err
+}
+
 // EndOwnSession ends one session of a signed-in person. ErrNotFound: it is somebody else's, or does not exist. It is no error
 // if it is over already.
 func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, from From) error {

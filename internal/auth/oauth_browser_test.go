@@ -244,6 +244,11 @@ func TestEndAllOthersKeepsThisBrowsers(t *testing.T) {
 		}
 		return nil
 	}))
+	others, err := k.OtherSignIns(t.Context(), p.signedIn())
+	must(t, err)
+	if len(others) != 1 || others[0].ID != other.signedIn().Session.ID {
+		t.Errorf("other sign-ins: got %+v", others)
+	}
 	n, err := k.EndOtherSessions(t.Context(), p.signedIn(), auth.From{Addr: authtest.Addr})
 	must(t, err)
 	if n != many+3 || len(k.Events("session_ended")) != n {

@@ -1,7 +1,9 @@
 package browser
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -116,19 +118,48 @@ func TestSessionCookie(t *testing.T) {
 func TestProof(t *testing.T) {
 	a, b := auth.Browser{Secret: [32]byte{1}}, auth.Browser{Secret: [32]byte{2}}
 	p := Proof{Form: "consent", Object: "01", Session: "S"}
-	made := p.Token(a)
-	if !p.Holds(a, made) {
-		t.Error("not ours")
+	made := make(map[string]bool)
+	for range 20 {
+		token, err := p.Token(a, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.Holds(a, token) {
+			t.Errorf("%s: not ours", token)
+		}
+		made[token[:43]], made[token[43:]] = true, true
+	}
+	if len(made) != 40 {
+		t.Errorf("got %d different halves of 20 tokens", len(made))
+	}
+	if _, err := p.Token(a, strings.NewReader("short")); err == nil {
+		t.Error("no randomness, and a token")
+	}
+	token, err := p.Token(a, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != 64 {
+		t.Fatalf("got %d bytes, %v", len(raw), err)
+	}
+	for i := range raw {
+		changed := bytes.Clone(raw)
+		changed[i] ^= 1
+		if p.Holds(a, base64.RawURLEncoding.EncodeToString(changed)) {
+			t.Errorf("taken with byte %d changed", i)
+		}
 	}
 	for name, c := range map[string]struct {
 		p Proof
 		b auth.Browser
 		t string
 	}{
-		"another browser": {p, b, made}, "another form": {Proof{"device", "01", "S"}, a, made},
-		"another object": {Proof{"consent", "02", "S"}, a, made}, "another person": {Proof{"consent", "01", "T"}, a, made},
-		"nobody": {Proof{"consent", "01", ""}, a, made}, "moved": {Proof{"consent0", "1", "S"}, a, made}, "moved again": {Proof{"consent", "01S", ""}, a, made},
-		"empty": {p, a, ""}, "longer": {p, a, made + "A"}, "shorter": {p, a, made[1:]},
+		"another browser": {p, b, token}, "another form": {Proof{"device", "01", "S"}, a, token},
+		"another object": {Proof{"consent", "02", "S"}, a, token}, "another person": {Proof{"consent", "01", "T"}, a, token},
+		"nobody": {Proof{"consent", "01", ""}, a, token}, "moved": {Proof{"consent0", "1", "S"}, a, token}, "moved again": {Proof{"consent", "01S", ""}, a, token},
+		"empty": {p, a, ""}, "longer": {p, a, token + "A"}, "a byte longer": {p, a, token + "AA"}, "shorter": {p, a, token[1:]}, "padded": {p, a, token + "=="},
+		"in lines": {p, a, token[:40] + "\n" + token[40:]}, "the mac alone": {p, a, token[43:]}, "nothing but zeros": {p, a, strings.Repeat("A", 86)},
 	} {
 		if c.p.Holds(c.b, c.t) {
 			t.Errorf("%s: taken", name)

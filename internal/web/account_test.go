@@ -91,6 +91,73 @@ func TestEndOthers(t *testing.T) {
 	other.expect(http.StatusOK, "Sign in")
 }
 
+// TestEndOthers_Browsers: browsers that are signed in are something to end, and nothing else is.
+func TestEndOthers_Browsers(t *testing.T) {
+	const link, ends = "End all other sessions…", "you are signed out of these pages"
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.signedInSurfer(t, "alice")
+	here := b.approved(s.client(t, store.Client{Name: "Element"}))
+
+	// Case 1: nothing but this browser and what it approved.
+	b.get("/account/")
+	if strings.Contains(b.body, "/account/end-others") {
+		t.Error("there is nothing to end, and a link to it")
+	}
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "You are signed in nowhere else", "there is nothing to end", "Your sessions")
+	for range b.all("form") {
+		t.Error("there is nothing to end, and a button")
+	}
+
+	// Case 2: other browsers, the last used first.
+	chrome, fox := s.surfer(t), s.surfer(t)
+	chrome.header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36")
+	fox.header.Set("User-Agent", "Mozilla/5.0 (Windows NT 10.0; rv:150.0) Gecko/20100101 Firefox/150.0")
+	for _, other := range []*surfer{chrome, fox} {
+		s.Clock.Advance(time.Hour)
+		other.get("/login")
+		other.signIn("alice", authtest.Password)
+	}
+	b.get("/account/")
+	b.get(b.link(link))
+	b.expect(http.StatusOK, "End all other sessions?", "Y"+ends[1:], "Your programs stay signed in", "Firefox, Windows These pagesjust now · 192.0.2.1", "Chrome, Linux These pagesan hour ago")
+	if strings.Index(b.text(), "Firefox") > strings.Index(b.text(), "Chrome") {
+		t.Error("the last used is not the first")
+	}
+	b.press("", nil)
+	b.expect(http.StatusOK, "All other sessions have ended", "Element")
+	fox.get("/account/")
+	fox.expect(http.StatusOK, "Sign in")
+	if v := s.MustVerdict(t, here); v != auth.Active {
+		t.Errorf("this browser's: got %v", v)
+	}
+
+	// Case 3: programs and browsers.
+	fox.signIn("alice", authtest.Password)
+	s.MustLogin(t, "alice", "PHONE")
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "programs are signed out at once, and "+ends, "Device PHONE", "Firefox, Windows These pages")
+
+	// Case 4: more than fit on a page.
+	for range perPage {
+		s.signedInSurfer(t, "alice")
+	}
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "And 2 more")
+	if len(b.body) > 30_000 {
+		t.Errorf("got %d bytes", len(b.body))
+	}
+	s.Clock.Advance(31 * 24 * time.Hour) // All sign-ins are over, this browser's too.
+	b.get("/account/")
+	b.signIn("alice", authtest.Password)
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "Device PHONE")
+	if strings.Contains(b.text(), "These pages") {
+		t.Error("lists sign-ins that are over")
+	}
+}
+
 // approved signs a program in through the pages and returns its access token.
 func (b *surfer) approved(c auth.Client) token.Secret {
 	b.t.Helper()

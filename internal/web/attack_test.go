@@ -378,7 +378,7 @@ func TestForms(t *testing.T) {
 		"broken escape":   {good + "&x=%zz", http.StatusBadRequest},
 		"semicolon":       {good + ";x=1", http.StatusBadRequest},
 		"no proof":        {"username=alice&password=x", http.StatusForbidden},
-		"proof of length": {"proof=" + strings.Repeat("A", 43), http.StatusForbidden},
+		"proof of length": {"proof=" + strings.Repeat("A", 86), http.StatusForbidden},
 	} {
 		b.do(http.MethodPost, "/login", c.body)
 		if b.status != c.status {

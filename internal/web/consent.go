@@ -20,7 +20,7 @@ type consentView struct {
 	Facts  []fact
 	Shown  string     // the scope that the facts say
 	Ends   *endedView // the session on the device asked for; nil: none
-	Proof  string
+	Proof  *proof
 	Other  string // the page on which another account can be used
 }
 
@@ -35,7 +35,7 @@ type endedView struct {
 type answeredView struct {
 	frame
 	Asking *program
-	Proof  string // of a form that gives the answer again; empty: too late
+	Proof  *proof // of a form that gives the answer again; nil: too late
 }
 
 // grant reads the authorization request of a page, and takes its language and its redirect URI for the page.
@@ -93,7 +93,7 @@ func (v *visit) showConsent(g *store.Grant, c *auth.Client, in *auth.SignedIn, s
 		Person: v.person(in),
 		Facts:  facts(scope),
 		Shown:  strings.Join(scope, " "),
-		Proof:  consentProof(g.ID, in).Token(v.browser),
+		Proof:  v.proof(consentProof(g.ID, in)),
 		Other:  withParam(destination{toConsent, g.ID.String()}.signIn(), otherParam, "1"),
 	}
 	var err error
@@ -126,9 +126,9 @@ func (v *visit) answered(g *store.Grant, c *auth.Client, in *auth.SignedIn) erro
 	switch {
 	case g.Status == store.GrantDenied:
 		title = "denied.title"
-		view.Proof = cancelProof(g.ID).Token(v.browser)
+		view.Proof = v.proof(cancelProof(g.ID))
 	case in != nil && in.Session.ID == g.BrowserSessionID && g.Redeemable(v.Now()):
-		view.Proof = consentProof(g.ID, in).Token(v.browser)
+		view.Proof = v.proof(consentProof(g.ID, in))
 	}
 	view.frame = v.frame(title)
 	if title == "denied.title" {

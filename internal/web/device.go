@@ -21,7 +21,7 @@ type linkView struct {
 	Problem string // names a text
 	Wrong   bool
 	Minutes int
-	Proof   string
+	Proof   *proof
 }
 
 type deviceView struct {
@@ -36,7 +36,7 @@ type deviceView struct {
 	Shown   string // the scope that the facts say
 	Ends    *endedView
 	Problem bool // the box was not ticked
-	Proof   string
+	Proof   *proof
 	Other   string
 }
 
@@ -59,7 +59,7 @@ func (v *visit) linkPage() error {
 }
 
 func (v *visit) showLink(status int, view linkView, err error) error {
-	view.frame, view.Proof, view.Minutes = v.frame("link.title"), linkProof.Token(v.browser), v.retryAfter(err)
+	view.frame, view.Proof, view.Minutes = v.frame("link.title"), v.proof(linkProof), v.retryAfter(err)
 	if code := auth.NormalizeUserCode(view.Code); len(code) == store.DeviceUserCodeChars {
 		view.Code = shownUserCode(code)
 	}
@@ -130,7 +130,7 @@ func (v *visit) showDevice(status int, d *store.DeviceGrant, c *auth.Client, in 
 		Facts:   facts(scope),
 		Shown:   strings.Join(scope, " "),
 		Problem: status == http.StatusUnprocessableEntity,
-		Proof:   deviceProof(d.ID, in).Token(v.browser),
+		Proof:   v.proof(deviceProof(d.ID, in)),
 		Other:   withParam(destination{toDevice, d.ID.String()}.signIn(), otherParam, "1"),
 	}
 	var err error

@@ -54,6 +54,37 @@ func (b *surfer) claim(d store.DeviceGrant) (path string) {
 	return b.at.Path
 }
 
+// TestEveryProofIsShownOnce: what a page says of a form's proof is not in the next one, so that the lengths of compressed pages tell
+// nothing (BREACH). Each holds all the same.
+func TestEveryProofIsShownOnce(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustLogin(t, "alice", "PHONE")
+	d, _ := s.deviceGrant(t, s.client(t, store.Client{Name: "Element"}))
+	b := s.signedInSurfer(t, "alice")
+	grant, device := b.start(s.client(t, store.Client{Name: "Element"}), store.Grant{}), b.claim(d)
+	seen := make(map[string]string)
+	for range 3 {
+		for name, f := range everyForm(b, grant, device) {
+			proof := f.fields.Get("proof")
+			for _, part := range []string{proof[:43], proof[43:]} {
+				if seen[part] != "" {
+					t.Errorf("%s: a part of the proof of %s again", name, seen[part])
+				}
+				seen[part] = name
+			}
+		}
+	}
+	forms := everyForm(b, grant, device)
+	b.get(device)
+	for _, name := range []string{"device", "end others", "cancel"} { // They change nothing of each other.
+		b.once(http.MethodPost, forms[name].target, forms[name].fields.Encode())
+		if b.status != http.StatusSeeOther {
+			t.Errorf("%s: got %d, want that its older proof holds", name, b.status)
+		}
+	}
+}
+
 // TestRFC9700_EveryFormNeedsItsProof: without its own token, from another site or from a script, no form does anything.
 func TestRFC9700_EveryFormNeedsItsProof(t *testing.T) {
 	s := newSite(t, authtest.Options{})

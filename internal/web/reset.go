@@ -15,12 +15,12 @@ type resetView struct {
 	Problem string // names a text
 	Wrong   bool
 	Minutes int
-	Proof   string
+	Proof   *proof
 }
 
 func (v *visit) showReset(status int, in *auth.SignedIn, view resetView, err error) error {
 	view.frame, view.Person, view.Minutes = v.frame("reset.title"), v.person(in), v.retryAfter(err)
-	view.Proof = resetProof(in).Token(v.browser)
+	view.Proof = v.proof(resetProof(in))
 	return v.show(status, "reset", &view)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/browser"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
 // perPage bounds the sessions on one page, and so its size.
@@ -23,7 +24,7 @@ type accountView struct {
 	Notice   string // names a text
 	Person   *person
 	Sessions []sessionView
-	Others   bool   // there is something to end
+	Others   bool   // there is something else to end
 	Next     string // the page with older sessions; empty: none
 }
 
@@ -34,6 +35,7 @@ type sessionView struct {
 	Kind   string // names a text: how it signed in
 	Mark   string
 	This   bool // approved in this browser
+	Pages  bool // no program's: a browser that is signed in to these pages
 	Agent  string
 	Addr   string
 	Device mxid.DeviceID
@@ -45,14 +47,15 @@ type sessionPageView struct {
 	frame
 	sessionView
 	End   bool
-	Proof string
+	Proof *proof
 }
 
 type endOthersView struct {
 	frame
-	Sessions []sessionView // the first of them
+	Programs bool          // some of them are of programs
+	Sessions []sessionView // the first of them; none: there is nothing to end
 	More     int           // how many are not among them
-	Proof    string
+	Proof    *proof
 }
 
 // showAccount shows who the person is, and a page of the sessions, the last used first.
@@ -63,7 +66,13 @@ func (v *visit) showAccount(in *auth.SignedIn, notice string) error {
 	}
 	view := accountView{frame: v.frame("account.title"), Notice: notice, Person: v.person(in)}
 	view.Wide = true
-	view.Others = slices.ContainsFunc(all, func(s auth.SessionInfo) bool { return !isThis(in, &s) })
+	if view.Others = slices.ContainsFunc(all, func(s auth.SessionInfo) bool { return !isThis(in, &s) }); !view.Others {
+		browsers, err := v.Service.OtherSignIns(v.r.Context(), *in)
+		if err != nil {
+			return err
+		}
+		view.Others = len(browsers) > 0
+	}
 	from, _ := strconv.Atoi(v.query["from"])
 	from = min(max(from, 0), len(all))
 	to := min(from+perPage, len(all))
@@ -165,7 +174,7 @@ func (v *visit) sessionPage(in *auth.SignedIn, id ulid.ULID, end bool) error {
 		title = "session.end.title"
 	}
 	return v.show(http.StatusOK, "session", &sessionPageView{
-		frame: v.frame(title), sessionView: v.sessionView(in, &all[i]), End: end, Proof: endProof(id, in).Token(v.browser),
+		frame: v.frame(title), sessionView: v.sessionView(in, &all[i]), End: end, Proof: v.proof(endProof(id, in)),
 	})
 }
 
@@ -187,18 +196,37 @@ func (v *visit) endSession(in *auth.SignedIn, id ulid.ULID) error {
 	return v.redirect(withNotice("ended"))
 }
 
-// endOthersPage lists what would end.
+// endOthersPage lists what would end: programs, then browsers.
 func (v *visit) endOthersPage(in *auth.SignedIn) error {
 	all, err := v.sessions(in)
 	if err != nil {
 		return err
 	}
-	others := slices.DeleteFunc(all, func(s auth.SessionInfo) bool { return isThis(in, &s) })
-	shown := others[:min(len(others), perPage)]
+	browsers, err := v.Service.OtherSignIns(v.r.Context(), *in)
+	if err != nil {
+		return err
+	}
+	programs := slices.DeleteFunc(all, func(s auth.SessionInfo) bool { return isThis(in, &s) })
+	shown := v.sessionViews(in, programs[:min(len(programs), perPage)])
+	slices.SortFunc(browsers, func(a, b store.BrowserSession) int { return b.UsedAt.Compare(a.UsedAt) })
+	for i := range browsers[:min(len(browsers), perPage-len(shown))] {
+		shown = append(shown, v.browserView(&browsers[i]))
+	}
+	title := "others.title"
+	if len(shown) == 0 {
+		title = "others.none.title"
+	}
 	return v.show(http.StatusOK, "end-others", &endOthersView{
-		frame: v.frame("others.title"), Sessions: v.sessionViews(in, shown), More: len(others) - len(shown),
-		Proof: endOthersProof(in).Token(v.browser),
+		frame: v.frame(title), Programs: len(programs) > 0, Sessions: shown, More: len(programs) + len(browsers) - len(shown),
+		Proof: v.proof(endOthersProof(in)),
 	})
+}
+
+// browserView is a browser that is signed in to these pages, in words.
+func (v *visit) browserView(bs *store.BrowserSession) sessionView {
+	view := sessionView{Pages: true, Agent: describeAgent(bs.UserAgent), Addr: bs.Addr, Seen: v.moment(bs.UsedAt), Since: v.moment(bs.CreatedAt)}
+	view.Mark = mark(cmp.Or(view.Agent, "?"))
+	return view
 }
 
 func endOthersProof(in *auth.SignedIn) browser.Proof {

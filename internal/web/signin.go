@@ -24,13 +24,16 @@ type signInView struct {
 	Minutes int      // of a rate limit
 	Name    string
 	Server  mxid.ServerName
-	Proof   string
+	Proof   *proof
 	Other   string // the page on which another account can be used
 	Cancel  *cancelForm
 }
 
 // cancelForm sends a person back to the program that asked, without signing in.
-type cancelForm struct{ Action, Proof string }
+type cancelForm struct {
+	Action string
+	Proof  *proof
+}
 
 // otherParam asks for the sign-in page even though somebody is signed in.
 const otherParam = "other"
@@ -57,7 +60,7 @@ func (v *visit) signInView() (view *signInView, done bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	view = &signInView{Server: v.ServerName, Proof: signInProof(to).Token(v.browser)}
+	view = &signInView{Server: v.ServerName, Proof: v.proof(signInProof(to))}
 	needed := in == nil
 	switch to.kind {
 	case toConsent:
@@ -88,7 +91,7 @@ func (v *visit) signInForGrant(view *signInView, to destination, in *auth.Signed
 		return false, err
 	}
 	view.Asking = v.program(&c, g.RedirectURI)
-	view.Cancel = &cancelForm{to.path(), cancelProof(g.ID).Token(v.browser)}
+	view.Cancel = &cancelForm{to.path(), v.proof(cancelProof(g.ID))}
 	d, err := v.decide(&g, &c, in)
 	if err != nil {
 		return false, err

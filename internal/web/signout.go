@@ -10,7 +10,7 @@ import (
 type signOutView struct {
 	frame
 	Person *person // nil: signed out
-	Proof  string
+	Proof  *proof
 }
 
 func (v *visit) signOutPage() error {
@@ -25,7 +25,7 @@ func (v *visit) signOutPage() error {
 		return err
 	}
 	return v.show(http.StatusOK, "sign-out", &signOutView{
-		frame: v.frame("signout.title"), Person: v.person(in), Proof: signOutProof(in).Token(v.browser),
+		frame: v.frame("signout.title"), Person: v.person(in), Proof: v.proof(signOutProof(in)),
 	})
 }
 

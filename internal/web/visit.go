@@ -80,6 +80,17 @@ func (v *visit) tell() (err error) {
 	return err
 }
 
+// proof is a form's proof that the form is ours: a token that is made when the page is.
+type proof struct {
+	of browser.Proof
+	v  *visit
+}
+
+func (v *visit) proof(of browser.Proof) *proof { return &proof{of, v} }
+
+// Token is called by the page.
+func (p *proof) Token() (string, error) { return p.of.Token(p.v.browser, p.v.Rand) }
+
 // proven reports whether the form was one that we showed.
 func (v *visit) proven(p browser.Proof) error {
 	if !p.Holds(v.browser, v.form["proof"]) {
