@@ -75,6 +75,10 @@ func TestProblem(t *testing.T) {
 			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "ABCDEFGH") || w.Header().Get("Content-Language") != lang {
 				t.Errorf("%s: got %d", kind, w.Code)
 			}
+			again := kind == problemTooManyRequests || kind == problemUnavailable // The same may be asked for later.
+			if got := strings.Contains(w.Body.String(), `href="/authorize?client_id=x"`); got != again {
+				t.Errorf("%s: a link to the same again: %v, want %v", kind, got, again)
+			}
 		}
 	}
 	w := httptest.NewRecorder()

@@ -51,7 +51,11 @@ func (h *Handler) Problem(w http.ResponseWriter, r *http.Request, status int, ki
 	}
 	v := h.newVisit(w, r)
 	seconds, _ := strconv.Atoi(w.Header().Get("Retry-After"))
-	v.problem(status, problemPage{Kind: kind, Reference: reference, Minutes: minutes(time.Duration(seconds) * time.Second)})
+	p := problemPage{Kind: kind, Reference: reference, Minutes: minutes(time.Duration(seconds) * time.Second)}
+	if kind == problemTooManyRequests || kind == problemUnavailable {
+		p.Again = v.here()
+	}
+	v.problem(status, p)
 }
 
 func (v *visit) problem(status int, p problemPage) {
@@ -106,6 +110,7 @@ func (v *visit) fail(err error) {
 		p.Again = v.here()
 	case p.Kind == problemTooManyRequests:
 		p.Minutes = v.retryAfter(err)
+		p.Again = v.here()
 		v.Log.Info("a page was refused", fields...)
 	case p.Kind == problemStale:
 		p.Again = v.here()
