@@ -76,7 +76,6 @@ func TestEveryProofIsShownOnce(t *testing.T) {
 		}
 	}
 	forms := everyForm(b, grant, device)
-	b.get(device)
 	for _, name := range []string{"device", "end others", "cancel"} { // They change nothing of each other.
 		b.once(http.MethodPost, forms[name].target, forms[name].fields.Encode())
 		if b.status != http.StatusSeeOther {
