@@ -10,6 +10,9 @@ func EncodedSize(s Session) (int, error) {
 	return len(value), err
 }
 
+// PutBytes has a transaction write bytes, without a look at what is there.
+func PutBytes(tx *Tx, name string, value []byte) { tx.set(recordKey(metas.id, []byte(name)), value) }
+
 // PlainUpdate runs a function in a transaction of Badger's own, durable by itself, on top of a revision, and commits it as
 // the next one. The writer must be idle, and be told the last revision with SetRevision before it goes on.
 func (db *DB) PlainUpdate(revision uint64, fn func(tx *Tx) error) error {

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
 // memory measures what the edge holds: idle, with many sessions, and after many logins.
@@ -54,10 +57,26 @@ func (r *run) memoryOfSessions(ctx context.Context, what string, add sessionKind
 	}
 	used, err1 := e.memoryAfter(ctx, 0)
 	saved, err2 := e.memoryAfter(ctx, or(r, 75*time.Second, 0))
+	size, err3 := e.bytesOfSessions(ctx)
 	return []row{
 		within(fmt.Sprintf("memory, %d %s in the store", sessions, what), stored.anonymous, 120, "MB", "%s; at first %s", stored, atFirst),
 		within(fmt.Sprintf("memory, all %s in use", what), max(used.anonymous, saved.anonymous), 120, "MB", "%s; saved a minute later, %s", used, saved),
-	}, errors.Join(err1, err2)
+		shown(fmt.Sprintf("live bytes of each of the %s", what), "%s", size),
+	}, errors.Join(err1, err2, err3)
+}
+
+// bytesOfSessions stops the edge and says what its store holds for each session.
+func (e *edge) bytesOfSessions(ctx context.Context) (string, error) {
+	if err := e.Stop(); err != nil {
+		return "", err
+	}
+	report, err := store.VerifyDir(ctx, store.Options{Dir: e.DataDir(), Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		return "", err
+	}
+	sessions, seen := report.Tables["sessions"], report.Tables["last seen"]
+	each := func(bytes uint64) float64 { return float64(bytes) / float64(max(1, sessions.Records)) }
+	return fmt.Sprintf("%.0f bytes with keys and indices, and %.0f of when it was last seen", each(sessions.Bytes), each(seen.Bytes)), nil
 }
 
 func (r *run) loginMemory(ctx context.Context) ([]row, error) {

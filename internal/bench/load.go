@@ -138,11 +138,14 @@ func (c *connection) read() (status int, err error) {
 }
 
 // request is a request as it is sent. A body that begins with a brace is JSON, any other a form.
-func request(method, addr, path, bearer, body string) []byte {
+func request(method, addr, path, bearer, body string, headers ...string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n", method, path, addr)
 	if bearer != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", bearer)
+	}
+	for _, h := range headers {
+		b.WriteString(h + "\r\n")
 	}
 	if body != "" {
 		kind := "application/x-www-form-urlencoded"

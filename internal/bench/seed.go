@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,11 +30,12 @@ type seeded struct{ access, refresh []string }
 
 // seeder fills a store before its edge opens it, as 100,000 logins would.
 type seeder struct {
-	db    *store.DB
-	mint  *token.Mint
-	hash  string
-	users []ulid.ULID
-	out   seeded
+	db       *store.DB
+	mint     *token.Mint
+	hash     string
+	users    []ulid.ULID
+	browsers []ulid.ULID // the users' sign-ins at our pages
+	out      seeded
 }
 
 // sessionKind is one of the seeder's methods: legacy sessions or those of the OAuth client.
@@ -57,7 +59,7 @@ func fill(ctx context.Context, dir string, users, sessions int, add sessionKind)
 		return nil, err
 	}
 	s := &seeder{db: db, mint: token.NewMint(db.TokenKey(), rand.Reader), hash: hash}
-	if err := s.batches(ctx, users, s.addUser); err != nil {
+	if err := errors.Join(s.batches(ctx, 1, s.addClient), s.batches(ctx, users, s.addUser)); err != nil {
 		return nil, err
 	}
 	return &s.out, s.batches(ctx, sessions, func(tx *store.Tx, n int) error { return add(s, tx, n) })
@@ -93,14 +95,6 @@ func (s *seeder) addUser(tx *store.Tx, n int) error {
 // addSession adds the nth legacy session.
 func (s *seeder) addSession(tx *store.Tx, n int) error {
 	return s.add(tx, n, token.CompatAccess, token.CompatRefresh, store.Session{Kind: store.SessionCompat})
-}
-
-// addOAuthSession adds the nth session of the OAuth client.
-func (s *seeder) addOAuthSession(tx *store.Tx, n int) error {
-	stable, _, _ := seedDevice(n).Scopes()
-	return s.add(tx, n, token.Access, token.Refresh, store.Session{
-		Kind: store.SessionOAuth2, ClientID: oauthClient, Scope: []string{"openid", mxid.ScopeAPI, stable},
-	})
 }
 
 func seedDevice(n int) mxid.DeviceID { return mxid.DeviceID(fmt.Sprintf("SEED%06d", n)) }

@@ -116,33 +116,35 @@ func (r *run) refreshOverHTTP(ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	defer e.close()
-	return r.refreshes(ctx, e, e.public, "refresh over HTTP", false)
-}
-
-func (r *run) refreshes(ctx context.Context, e *edge, host, what string, oauth bool) ([]row, error) {
 	var rows []row
 	tokens := e.refresh
 	for _, n := range []int{1, 16, 64} {
-		var callers []caller
-		for _, t := range tokens[:n] {
-			callers = append(callers, &refresher{host, t, oauth})
+		perSecond, processor, err := r.refreshes(e, e.public, tokens[:n], false)
+		if err != nil {
+			return rows, err
 		}
 		tokens = tokens[n:]
-		l, err := dial(e.public, callers...)
-		if err != nil {
-			return rows, err
-		}
-		if _, err := l.run(or(r, time.Second, 50*time.Millisecond)); err != nil {
-			return rows, err
-		}
-		took, cpu, answers, err := e.timed(l, or(r, 5*time.Second, 100*time.Millisecond))
-		if err != nil {
-			return rows, err
-		}
-		rows = append(rows, shown(fmt.Sprintf("%s, %d at once", what, n), "%s per second, %s ms of processor each",
-			number(float64(answers)/took.Seconds()), number(1000*cpu.Seconds()/float64(answers))))
+		rows = append(rows, shown(fmt.Sprintf("refresh over HTTP, %d at once", n), "%s per second, %s ms of processor each", number(perSecond), number(processor)))
 	}
 	return rows, ctx.Err()
+}
+
+// refreshes counts how often sessions can be refreshed in a second, and what one takes of the edge's processors in milliseconds.
+func (r *run) refreshes(e *edge, host string, tokens []string, oauth bool) (perSecond, processor float64, err error) {
+	var callers []caller
+	for _, t := range tokens {
+		callers = append(callers, &refresher{host, t, oauth})
+	}
+	l, err := dial(e.public, callers...)
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := l.run(or(r, time.Second, 50*time.Millisecond)); err != nil {
+		return 0, 0, err
+	}
+	took, cpu, answers, err := e.timed(l, or(r, 5*time.Second, 100*time.Millisecond))
+	err = errors.Join(err, l.close())
+	return float64(answers) / took.Seconds(), 1000 * cpu.Seconds() / float64(answers), err
 }
 
 // timed runs a load and says what it took.
