@@ -7,9 +7,11 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -200,4 +202,27 @@ func TestNothingIsSkipped(t *testing.T) {
 			return true
 		})
 	})
+}
+
+// TestRauthy009_NoPrivateKeyIsCommitted: keys of tests are made when they run.
+func TestRauthy009_NoPrivateKeyIsCommitted(t *testing.T) {
+	key := regexp.MustCompile(`(?m)^\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY`)
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && slices.Contains([]string{".git", ".cache", "bin", "node_modules"}, d.Name()):
+			return filepath.SkipDir
+		case !d.Type().IsRegular():
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if key.Match(text) {
+			t.Errorf("%s holds a private key", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -168,7 +168,7 @@ func TestAGrantIsBoundToItsBrowser(t *testing.T) {
 }
 
 // Twenty redemptions of one code at once: one winner, and its session lives (E3, F1 "code single use").
-func TestRFC9700_TwentyParallelRedemptionsHaveOneWinner(t *testing.T) {
+func TestRFC9700_CVE202546815_TwentyParallelRedemptionsHaveOneWinner(t *testing.T) {
 	t.Parallel()
 	for name, scope := range map[string][]string{"on a device": onDevice(phone), "without a device": {"openid"}} {
 		k := providerWith(t, authtest.Options{})

@@ -232,7 +232,7 @@ func TestForwardedFor(t *testing.T) {
 	}
 }
 
-func TestGate_ForwardedFor(t *testing.T) {
+func TestCaddySecurity266_ForwardedFor(t *testing.T) {
 	for _, path := range []string{whoami, "/_matrix/federation/v1/version", "/_matrix/key/v2/server"} {
 		b := newBench(t)
 		b.do(t, b.request(t, "GET", path, "", bearerHeader(b.live), "X-Forwarded-For: 203.0.113.9, 203.0.113.10"))

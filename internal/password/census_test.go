@@ -90,8 +90,8 @@ func TestCensusProportions(t *testing.T) {
 	}
 }
 
-// TestDummy: every scheme's dummy is a record that can be read, costs what the scheme costs, and fits nothing.
-func TestDummy(t *testing.T) {
+// TestRauthy005_Dummy: every scheme's dummy is a record that can be read, costs what the scheme costs, and fits nothing.
+func TestRauthy005_Dummy(t *testing.T) {
 	h := newTestHasher(t, Config{Command: serving})
 	for _, v := range vectors {
 		r, err := parseRecord(v.encoded)

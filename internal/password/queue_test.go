@@ -55,8 +55,8 @@ func TestQueueTakesTurns(t *testing.T) {
 	}
 }
 
-// TestFullQueueMakesRoom: one address cannot keep the others out by filling the queue.
-func TestFullQueueMakesRoom(t *testing.T) {
+// TestHashDoS_FullQueueMakesRoom: one address cannot keep the others out by filling the queue.
+func TestHashDoS_FullQueueMakesRoom(t *testing.T) {
 	crowd := "192.0.2.66/32"
 	q := newQueue(4)
 	pushAll(t, &q, source(crowd, "a"), source(crowd, "b"), source(crowd, "b"))

@@ -84,8 +84,8 @@ func TestEveryProofIsShownOnce(t *testing.T) {
 	}
 }
 
-// TestRFC9700_EveryFormNeedsItsProof: without its own token, from another site or from a script, no form does anything.
-func TestRFC9700_EveryFormNeedsItsProof(t *testing.T) {
+// TestRFC9700_CaddySecurity273_EveryFormNeedsItsProof: without its own token, from another site or from a script, no form does anything.
+func TestRFC9700_CaddySecurity273_EveryFormNeedsItsProof(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	phone := s.MustLogin(t, "alice", "PHONE")
