@@ -37,12 +37,20 @@ func TestCVE202239222_ConsentPostedByAnotherBrowser(t *testing.T) {
 		m.expect(http.StatusBadRequest, "started in another browser")
 	}
 
-	// Case 2: a browser without cookies.
-	m := s.surfer(t)
-	m.get(path)
-	m.expect(http.StatusBadRequest, "did not keep a cookie")
-	m.do(http.MethodPost, path, form.Encode())
-	m.expect(http.StatusBadRequest, "did not keep a cookie")
+	// Case 2: a browser without cookies: it keeps none, or has never been here. Nobody can tell, and the page does not.
+	for accept, texts := range map[string][]string{
+		"en": {"We do not recognise this browser", "Perhaps you started in another one, or this one did not keep our cookie."},
+		"de": {"Wir erkennen diesen Browser nicht wieder", "Vielleicht hast du in einem anderen begonnen, oder dieser hat unser Cookie nicht behalten."},
+	} {
+		m := s.surfer(t)
+		m.header.Set("Accept-Language", accept)
+		m.get(path)
+		m.expect(http.StatusBadRequest, texts...)
+		m.do(http.MethodPost, path, form.Encode())
+		m.expect(http.StatusBadRequest, texts...)
+		m.do(http.MethodPost, "/login", form.Encode())
+		m.expect(http.StatusBadRequest, texts...)
+	}
 
 	// Case 3: none of it changed anything.
 	b.get(path)
@@ -328,7 +336,7 @@ func TestCookiesAreKeptOrSaidSo(t *testing.T) {
 	next := b.head.Get("Location")
 	b.forgetSession()
 	b.get(next)
-	b.expect(http.StatusBadRequest, "did not keep a cookie")
+	b.expect(http.StatusBadRequest, "did not keep our cookie")
 }
 
 func TestOnlyOnTheIssuersHost(t *testing.T) {

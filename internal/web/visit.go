@@ -26,7 +26,7 @@ type visit struct {
 
 // The reasons why a request goes no further before package auth is asked.
 var (
-	errNoCookie = errors.New("the browser did not keep a cookie")
+	errNoCookie = errors.New("the browser sent no cookie of ours: it keeps none, or is another one")
 	errStale    = errors.New("the form is not one that we showed to this browser and person")
 	errBadForm  = errors.New("malformed parameters")
 	errTooLarge = errors.New("the form is too large")
