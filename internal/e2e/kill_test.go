@@ -253,6 +253,11 @@ func (a *actor) checkHeld(h *held) error {
 	ctx, cancel := contextFor(callTimeout)
 	defer cancel()
 	r, err := h.Do(ctx, http.MethodGet, whoamiPath, nil)
+	for range 2 { // Synapse may still be asking, for a request from before, the edge that was killed.
+		if err == nil && r.Status == http.StatusServiceUnavailable {
+			r, err = h.Do(ctx, http.MethodGet, whoamiPath, nil)
+		}
+	}
 	if err != nil {
 		return err
 	}
