@@ -26,7 +26,7 @@ func (r *run) grant(ctx context.Context) ([]row, error) {
 			return rows, err
 		}
 		what := fmt.Sprintf("auth.RefreshOAuth ÷ bare commits in groups, %d clients", n)
-		raw := fmt.Sprintf("%s ÷ %s per second, of %.0f bytes each; such sessions read and written, %s",
+		raw := fmt.Sprintf("%s ÷ %s per second, of %.0f bytes each; processors bound it: such sessions only read and written, %s",
 			number(f["grants/s"]), number(f["commits/s"]), f["session-bytes"], number(f["writes/s"]))
 		if n < 64 {
 			rows = append(rows, shownRatio(what, f["ratio"], "%s", raw))
@@ -62,7 +62,7 @@ func (r *run) grantOverHTTP(ctx context.Context, commits results) ([]row, error)
 		}
 		tokens = tokens[n:]
 		rows = append(rows, shownRatio(fmt.Sprintf("refresh grant over HTTP ÷ the same commits, %d clients", n), perSecond/f["commits/s"],
-			"%s ÷ %s per second, %s ms of the edge's processors each", number(perSecond), number(f["commits/s"]), number(processor)))
+			"%s ÷ %s per second, %s ms each of the edge's processors, which bound it", number(perSecond), number(f["commits/s"]), number(processor)))
 	}
 	return rows, ctx.Err()
 }
