@@ -3,6 +3,7 @@ package rig
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -96,8 +97,18 @@ func (e *Edge) Start(ctx context.Context) error {
 	e.process = p
 	return p.waitUntil(ctx, func(ctx context.Context) bool {
 		r, err := Client{Base: fmt.Sprintf("http://127.0.0.1:%d", e.InternalPort)}.Do(ctx, http.MethodGet, "/health", nil)
-		return err == nil && r.Status == http.StatusOK && len(r.Body) > 0
+		return err == nil && r.Status == http.StatusOK && len(r.Body) > 0 && e.hasCertificate(ctx)
 	})
+}
+
+// hasCertificate reports whether the public site can be talked to: Caddy makes certificates after it has started.
+func (e *Edge) hasCertificate(ctx context.Context) bool {
+	if !e.TLS {
+		return true
+	}
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: "localhost", InsecureSkipVerify: true}} // Clients look at whose it is.
+	c, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", e.Port))
+	return err == nil && c.Close() == nil
 }
 
 // Stop ends the edge as an operator would, if it runs.
