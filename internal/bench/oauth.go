@@ -69,7 +69,7 @@ func (r *run) grantOverHTTP(ctx context.Context, commits results) ([]row, error)
 
 // oauthMemory is sessionMemory with sessions of an OAuth client.
 func (r *run) oauthMemory(ctx context.Context) ([]row, error) {
-	return r.memoryOfSessions(ctx, "OAuth sessions", (*seeder).addOAuthSession, oauthOptions)
+	return r.memoryOfSessions(ctx, "OAuth sessions", (*seeder).addOAuthSession, false, oauthOptions)
 }
 
 // documents compares what every client fetches with the least that a Caddy handler answers.
