@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"html"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
-	"regexp"
 	"strings"
 
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 )
 
@@ -88,7 +85,7 @@ func (f *codeFlow) take(status int, body []byte) error {
 
 // allow says yes on the page of the consent.
 func (f *codeFlow) allow(page string) error {
-	to, form, err := fillForm(f.at, page, url.Values{"decision": {"allow"}})
+	to, form, err := rig.Page{URL: f.at, HTML: page}.Fill(url.Values{"decision": {"allow"}})
 	if err != nil {
 		return err
 	}
@@ -113,83 +110,29 @@ func (f *codeFlow) tokens(status int, body []byte) error {
 
 // signIn signs a person in, who says yes to the client, and returns the browser's cookies for its later requests.
 func (e *edge) signIn(ctx context.Context, user string) (cookies string, err error) {
-	jar, err := cookiejar.New(nil)
+	browser, err := rig.NewBrowser(oauthRedirect)
 	if err != nil {
 		return "", err
 	}
-	browser := &http.Client{Jar: jar, CheckRedirect: func(req *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(req.URL.String(), oauthRedirect) {
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
-	origin := "http://" + e.issuerHost()
-	at, page, err := fetch(ctx, browser, http.MethodGet, origin+authorizePath("openid"), nil)
+	origin, err := url.Parse("http://" + e.issuerHost())
+	if err != nil {
+		return "", err
+	}
+	at, err := browser.Open(ctx, origin.String()+authorizePath("openid"))
 	for _, typed := range []url.Values{{"username": {user}, "password": {rightPassword}}, {"decision": {"allow"}}} {
-		if err != nil {
-			return "", err
+		if err == nil {
+			at, err = browser.Submit(ctx, at, typed)
 		}
-		target, form, problem := fillForm(at, page, typed)
-		if problem != nil {
-			return "", problem
-		}
-		at, page, err = fetch(ctx, browser, http.MethodPost, target.String(), form)
-	}
-	if err == nil && at.Query().Get("code") == "" {
-		err = fmt.Errorf("signing in led to %s: %.1500s", at, page)
 	}
 	if err != nil {
 		return "", err
 	}
-	site, err := url.Parse(origin)
-	if err != nil {
-		return "", err
+	if at.URL.Query().Get("code") == "" {
+		return "", fmt.Errorf("signing in led to %s: %.1500s", at.URL, at.HTML)
 	}
 	var all []string
-	for _, c := range jar.Cookies(site) {
+	for _, c := range browser.Cookies(origin) {
 		all = append(all, c.Name+"="+c.Value)
 	}
 	return strings.Join(all, "; "), nil
-}
-
-// fetch loads a page, and says where it is, or leads to if that is the client.
-func fetch(ctx context.Context, browser *http.Client, method, target string, form url.Values) (at *url.URL, page string, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, "", err
-	}
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	resp, err := browser.Do(req)
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if to, problem := resp.Location(); problem == nil {
-		return to, "", err
-	}
-	return resp.Request.URL, string(text), err
-}
-
-var (
-	firstForm = regexp.MustCompile(`(?s)<form method="post"(?: action="([^"]*)")?[^>]*>(.*?)</form>`)
-	hiddenTag = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`)
-)
-
-// fillForm fills in the first form of a page, which is the one that says yes.
-func fillForm(at *url.URL, page string, typed url.Values) (target *url.URL, form url.Values, err error) {
-	found := firstForm.FindStringSubmatch(page)
-	if found == nil {
-		return nil, nil, fmt.Errorf("%s has no form: %.500s", at, page)
-	}
-	to, err := at.Parse(html.UnescapeString(found[1]))
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, field := range hiddenTag.FindAllStringSubmatch(found[2], -1) {
-		typed.Add(html.UnescapeString(field[1]), html.UnescapeString(field[2]))
-	}
-	return to, typed, nil
 }

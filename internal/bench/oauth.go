@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // oauthOptions set no limits for the one address that everything comes from.
@@ -69,7 +68,7 @@ func (r *run) grantOverHTTP(ctx context.Context, commits results) ([]row, error)
 
 // oauthMemory is sessionMemory with sessions of an OAuth client.
 func (r *run) oauthMemory(ctx context.Context) ([]row, error) {
-	return r.memoryOfSessions(ctx, "OAuth sessions", (*seeder).addOAuthSession, false, oauthOptions)
+	return r.memoryOfSessions(ctx, "OAuth sessions", (*seeder).addOAuthSession, oauthOptions)
 }
 
 // documents compares what every client fetches with the least that a Caddy handler answers.
@@ -139,16 +138,9 @@ func (r *run) codes(e *edge, what string, flows []*codeFlow) (row, error) {
 	for _, f := range flows {
 		callers = append(callers, f)
 	}
-	l, err := dial(e.public, callers...)
+	before := 0
+	took, cpu, _, err := r.warmAndTimed(e, callers, func() { before = flowsOf(flows) })
 	if err != nil {
-		return row{}, err
-	}
-	if _, err := l.run(or(r, time.Second, 50*time.Millisecond)); err != nil {
-		return row{}, err
-	}
-	before := flowsOf(flows)
-	took, cpu, _, err := e.timed(l, or(r, 5*time.Second, 200*time.Millisecond))
-	if err = errors.Join(err, l.close()); err != nil {
 		return row{}, err
 	}
 	done := float64(flowsOf(flows) - before)

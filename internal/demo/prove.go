@@ -20,12 +20,12 @@ const whoamiPath = "/_matrix/client/v3/account/whoami"
 type proof struct {
 	client   rig.Client
 	app      *app
-	browser  *browser
+	browser  *rig.Browser
 	password string
 
 	userID, device, refresh string
 	tokens                  []string // the session's access tokens so far
-	landed                  page     // where the browser is
+	landed                  rig.Page // where the browser is
 	asked                   rig.Reply
 	polled                  time.Time
 }
@@ -41,7 +41,7 @@ type step struct {
 func prove(ctx context.Context, a *app, password string) error {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	b, err := newBrowser()
+	b, err := rig.NewBrowser("")
 	if err != nil {
 		return err
 	}

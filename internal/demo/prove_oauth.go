@@ -42,21 +42,21 @@ func (p *proof) registered(context.Context) (string, error) {
 
 // signIn follows an authorize link and enters name and password.
 func (p *proof) signIn(ctx context.Context) (said string, err error) {
-	if p.landed, err = p.browser.open(ctx, p.app.link()); err != nil {
+	if p.landed, err = p.browser.Open(ctx, p.app.link()); err != nil {
 		return "", err
 	}
-	p.landed, err = p.browser.submit(ctx, p.landed, url.Values{"username": {"demo"}, "password": {p.password}})
+	p.landed, err = p.browser.Submit(ctx, p.landed, url.Values{"username": {"demo"}, "password": {p.password}})
 	return "from the authorize link to the password, to consent", err
 }
 
 // consent agrees, which leads back to the app: it exchanges the code and asks Synapse who it is.
 func (p *proof) consent(ctx context.Context) (said string, err error) {
-	if p.landed, err = p.browser.submit(ctx, p.landed, url.Values{"decision": {"allow"}}); err != nil {
+	if p.landed, err = p.browser.Submit(ctx, p.landed, url.Values{"decision": {"allow"}}); err != nil {
 		return "", err
 	}
-	tokens, err := p.app.redeem(ctx, p.landed.url.Query())
+	tokens, err := p.app.redeem(ctx, p.landed.URL.Query())
 	if err != nil {
-		return "", fmt.Errorf("at %s: %w", p.landed.url, err)
+		return "", fmt.Errorf("at %s: %w", p.landed.URL, err)
 	}
 	if err := p.keep(tokens); err != nil {
 		return "", err
@@ -74,14 +74,14 @@ func deviceOf(scope string) string {
 
 // shows checks what the app's page says: what Synapse told it.
 func (p *proof) shows() error {
-	if want := fmt.Sprintf("you are %s, on device %s.", p.userID, p.device); !strings.Contains(p.landed.html, want) {
-		return fmt.Errorf("at %s: got %s, want %q", p.landed.url, p.landed.html, want)
+	if want := fmt.Sprintf("you are %s, on device %s.", p.userID, p.device); !strings.Contains(p.landed.HTML, want) {
+		return fmt.Errorf("at %s: got %s, want %q", p.landed.URL, p.landed.HTML, want)
 	}
 	return nil
 }
 
 func (p *proof) reload(ctx context.Context) (said string, err error) {
-	if p.landed, err = p.browser.open(ctx, p.landed.url.String()); err != nil {
+	if p.landed, err = p.browser.Open(ctx, p.landed.URL.String()); err != nil {
 		return "", err
 	}
 	return "it still says who is signed in", p.shows()
@@ -130,11 +130,11 @@ func (p *proof) poll(ctx context.Context, status int, failure string) error {
 
 // allow opens the link of the device in the browser, which is signed in, compares the code and says yes.
 func (p *proof) allow(ctx context.Context) (said string, err error) {
-	if p.landed, err = p.browser.open(ctx, p.asked.Text("verification_uri_complete")); err != nil {
+	if p.landed, err = p.browser.Open(ctx, p.asked.Text("verification_uri_complete")); err != nil {
 		return "", err
 	}
 	for _, typed := range []url.Values{{"code": {p.asked.Text("user_code")}}, {"mine": {"yes"}, "decision": {"allow"}}} {
-		if p.landed, err = p.browser.submit(ctx, p.landed, typed); err != nil {
+		if p.landed, err = p.browser.Submit(ctx, p.landed, typed); err != nil {
 			return "", err
 		}
 	}
