@@ -96,6 +96,27 @@ func TestForwardedFor(t *testing.T) {
 	}
 }
 
+// TestForwardedFor_TrustedProxy: behind a proxy that Caddy trusts, Synapse is told the client's address, and not the proxy's beside.
+func TestForwardedFor_TrustedProxy(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(strings.Replace(e.config("", ""), "\tmatrix_auth example.org {", "\tservers {\n\t\ttrusted_proxies static 127.0.0.1/32\n\t}\n\tmatrix_auth example.org {", 1))
+	for _, path := range []string{"/_matrix/client/versions", "/_matrix/federation/v1/version"} {
+		req, err := http.NewRequest("GET", "http://"+e.public+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", "203.0.113.9")
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := e.synapse.last(t).Header.Values("X-Forwarded-For"); len(got) != 1 || got[0] != "203.0.113.9" {
+			t.Errorf("%s: got X-Forwarded-For %q, want 203.0.113.9 alone", path, got)
+		}
+	}
+}
+
 // TestDeadSynapse gets Matrix errors with CORS headers, and the log says why.
 func TestDeadSynapse(t *testing.T) {
 	e := newEdge(t)

@@ -57,7 +57,7 @@ func BenchmarkGateHit(b *testing.B) {
 	benchmark(b, benchGate(k.Service), "POST", "/_matrix/client/v3/join/x", "", text)
 }
 
-// BenchmarkGateHitRead adds what ends a read with its session: a context, a wrapper and a goroutine.
+// BenchmarkGateHitRead adds what ends a read with its session: a context and a wrapper.
 func BenchmarkGateHitRead(b *testing.B) {
 	text, k := benchToken(b)
 	benchmark(b, benchGate(k.Service), "GET", "/_matrix/client/v3/sync", syncQuery, text)

@@ -32,9 +32,8 @@ type body struct {
 	state  atomic.Uint32
 }
 
-// newBody wraps the body of a request, or returns nil if it has none. It may take the body's place: the request is Caddy's copy, and
-// net/http looks at the body of its own. A server may give a request without a body a Body, but not a
-// length.
+// newBody wraps the body of a request, or returns nil if it has none: a server may give a request without a body a Body, but not a
+// length. The wrapper may take the body's place, because the request is Caddy's copy, and net/http looks at the body of its own.
 func newBody(r *http.Request, limit int64) *body {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return nil
