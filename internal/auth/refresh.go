@@ -12,14 +12,6 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-// Bounds of holding a refresh that is in trouble. A fast failure there is a logout for some clients.
-const (
-	holdFor     = 10 * time.Second
-	maxHeld     = 1024
-	holdFirst   = 50 * time.Millisecond // the first pause; it doubles
-	holdLongest = time.Second
-)
-
 // reasonReplayed is why a session ends when a refresh token of its past is presented.
 const reasonReplayed = "refresh_replayed"
 
@@ -52,37 +44,6 @@ func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *
 		return err
 	})
 	return out, err
-}
-
-// hold runs fn until it comes to a verdict, for as long as a client can be made to wait: what fn itself waits for counts.
-func (s *Service) hold(ctx context.Context, fn func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, holdFor)
-	defer cancel()
-	err := fn(ctx)
-	if settled(err) {
-		return err
-	}
-	if s.holding.Add(1) > maxHeld {
-		s.holding.Add(-1)
-		return err
-	}
-	defer s.holding.Add(-1)
-	for pause := holdFirst; ; pause = min(2*pause, holdLongest) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return err
-		}
-		if err = fn(ctx); settled(err) {
-			return err
-		}
-	}
-}
-
-// settled reports whether fn came to a verdict: it will say the same when it is asked again.
-func settled(err error) bool {
-	return err == nil || errors.Is(err, ErrTokenUnknown) || errors.Is(err, ErrGrantInvalid) || errors.Is(err, ErrGrantReplayed) ||
-		errors.Is(err, ErrScopeDenied) || errors.Is(err, ErrClientUnknown) || errors.Is(err, ErrHomeserver)
 }
 
 // rotate is one attempt at a refresh: look the session up, mint what may be needed, decide in one Update.
