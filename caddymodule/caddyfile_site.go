@@ -21,7 +21,7 @@ const (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective(appName, parseMatrixAuth)
-	httpcaddyfile.RegisterDirective(homeserverDirective, parseHomeserver)
+	httpcaddyfile.RegisterHandlerDirective(homeserverDirective, parseHomeserver)
 	httpcaddyfile.RegisterHandlerDirective(wellKnownDirective, parseWellKnown)
 	for _, name := range []string{appName, homeserverDirective, wellKnownDirective} {
 		httpcaddyfile.RegisterDirectiveOrder(name, httpcaddyfile.After, "encode")

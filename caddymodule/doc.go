@@ -1,7 +1,8 @@
 // Package caddymodule adapts the rest of this repository to Caddy: an app, a handler, three Caddyfile directives and a command.
 //
 // Policy. The app `matrix_auth` holds everything that exists once per homeserver; the handler `http.handlers.matrix_auth` is
-// thin, finds the app, serves its groups of endpoints, judges what else goes to the homeserver, and never proxies.
+// thin, finds the app, serves its groups of endpoints, judges what else goes to the homeserver, and leaves the proxying to
+// Caddy's reverse_proxy, behind it or inside it.
 // Provisioning checks a configuration and resolves its secrets, and touches nothing else: no database, no network, no file
 // but the ones that placeholders name. So `caddy validate` works beside a live server.
 //

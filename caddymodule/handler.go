@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -27,8 +28,8 @@ var (
 )
 
 // Handler serves the endpoints of the app `matrix_auth` on a site, and judges requests to the homeserver by their access token
-// before the next handler, usually reverse_proxy, passes them on: under `/_matrix/` and `/_synapse/`, except federation. It
-// never proxies itself.
+// before its proxy or the next handler, usually reverse_proxy, passes them on: under `/_matrix/` and `/_synapse/`, except
+// federation.
 //
 // It sets these placeholders for requests whose access token is one of ours and good:
 //
@@ -56,6 +57,10 @@ type Handler struct {
 	// none, it is answered as if it did not exist.
 	AdminAPI []string `json:"admin_api,omitempty"`
 
+	// The handler for what goes to the homeserver, usually reverse_proxy: requests under `/_matrix/` and `/_synapse/client/`,
+	// and with admin_api under `/_synapse/admin/`. All others go to the next handler. Default: none, they all do.
+	ProxyRaw json.RawMessage `json:"proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
 	// The largest request body for the homeserver, in bytes. Synapse resets the connection of a larger one; here it is
 	// answered with 413. Default: 52428800 (50 MiB), as Synapse's `max_upload_size`.
 	MaxBodySize int64 `json:"max_body_size,omitempty"`
@@ -68,6 +73,7 @@ type Handler struct {
 	log        *zap.Logger
 	logFailure *rate.Sometimes // of the handlers behind this one
 	gate       *gate.Gate
+	proxy      caddyhttp.MiddlewareHandler // nil: the next handler
 	groups     []route.Group
 	admins     []netip.Prefix
 	logged     bool // the server writes an access log
@@ -89,6 +95,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	if err := h.provisionProxy(ctx); err != nil {
+		return err
+	}
 	if h.groups, err = parseGroups(h.Endpoints); err != nil {
 		return err
 	}
@@ -102,6 +111,18 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gate, h.logFailure = newGate(h), &rate.Sometimes{Interval: failureLogInterval}
+	return nil
+}
+
+func (h *Handler) provisionProxy(ctx caddy.Context) error {
+	if h.ProxyRaw == nil {
+		return nil
+	}
+	module, err := ctx.LoadModule(h, "ProxyRaw")
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	h.proxy = module.(caddyhttp.MiddlewareHandler)
 	return nil
 }
 

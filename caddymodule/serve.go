@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/gate"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/matrixerr"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
 )
@@ -44,11 +45,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r)
 	}
 	h.noteQueryToken(r)
-	err := h.gate.ServeHTTP(w, r, next.ServeHTTP)
+	err := h.gate.ServeHTTP(w, r, h.behind(path, next))
 	if err == nil || !strings.HasPrefix(path, "/_matrix/") && !strings.HasPrefix(path, "/_synapse/") {
 		return err
 	}
 	return h.answerFailure(w, r, d, err)
+}
+
+// behind is the handler behind the gate. The proxy gets what clients and other servers need of a homeserver (Synapse
+// docs/reverse_proxy.md), in the one spelling that the gate lets through.
+func (h *Handler) behind(path string, next caddyhttp.Handler) gate.Next {
+	if h.proxy == nil || !strings.HasPrefix(path, "/_matrix/") && !strings.HasPrefix(path, "/_synapse/client/") &&
+		!(h.AdminAPI != nil && strings.HasPrefix(path, "/_synapse/admin/")) {
+		return next.ServeHTTP
+	}
+	return func(w http.ResponseWriter, r *http.Request) error { return h.proxy.ServeHTTP(w, r, next) }
 }
 
 // serves reports whether an endpoint is in one of the groups of this site.
