@@ -98,6 +98,19 @@ func registeredAgain(tx *store.Tx, c store.Client) error {
 	return tx.UpdateClient(c)
 }
 
+// useClient notes that a self-registered client got a session.
+func useClient(tx *store.Tx, id string) error {
+	c, err := tx.Client(id)
+	if errors.Is(err, store.ErrNotFound) { // of the configuration
+		return nil
+	}
+	if err != nil || tx.Now().Sub(c.UsedAt) < clientTouch {
+		return err
+	}
+	c.UsedAt = tx.Now()
+	return tx.UpdateClient(c)
+}
+
 // AuthenticateClient checks a client secret, in constant time. ErrClientUnknown: no such client, or another secret.
 func (s *Service) AuthenticateClient(ctx context.Context, id string, secret token.Secret) (Client, error) {
 	c, err := s.Client(ctx, id)

@@ -48,9 +48,6 @@ func (s *Service) StartDeviceGrant(ctx context.Context, client string, scope []s
 		}
 		err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 			d.CreatedAt = tx.Now()
-			if err := useClient(tx, client); err != nil {
-				return err
-			}
 			return tx.InsertDeviceGrant(d)
 		})
 		if !errors.Is(err, store.ErrConflict) {
@@ -276,6 +273,9 @@ func (s *Service) exchangeDevice(tx *store.Tx, id ulid.ULID, p *RedeemDevicePara
 		return err
 	}
 	if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+		return err
+	}
+	if err := useClient(tx, d.ClientID); err != nil {
 		return err
 	}
 	d.Status, d.ExchangedAt, d.SessionID = store.GrantExchanged, tx.Now(), sess.ID

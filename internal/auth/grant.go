@@ -33,25 +33,9 @@ func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (sto
 	g.Status = store.GrantPending
 	err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 		g.CreatedAt = tx.Now()
-		if err := useClient(tx, g.ClientID); err != nil {
-			return err
-		}
 		return tx.InsertGrant(g)
 	})
 	return g, err
-}
-
-// useClient notes that a self-registered client is in use.
-func useClient(tx *store.Tx, id string) error {
-	c, err := tx.Client(id)
-	if errors.Is(err, store.ErrNotFound) { // of the configuration
-		return nil
-	}
-	if err != nil || tx.Now().Sub(c.UsedAt) < clientTouch {
-		return err
-	}
-	c.UsedAt = tx.Now()
-	return tx.UpdateClient(c)
 }
 
 // Grant returns an authorization request to the browser that started it, and its client.
@@ -292,6 +276,9 @@ func (s *Service) exchange(tx *store.Tx, id ulid.ULID, p *RedeemParams, sess *st
 		return err
 	}
 	if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+		return err
+	}
+	if err := useClient(tx, g.ClientID); err != nil {
 		return err
 	}
 	g.Status, g.ExchangedAt, g.SessionID = store.GrantExchanged, tx.Now(), sess.ID

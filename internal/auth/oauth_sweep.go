@@ -195,24 +195,36 @@ func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 	return nil
 }
 
-// unusedClients finds registrations that nobody has used for a week, and beyond maxClients the oldest that nobody ever used.
-// One with a session, or with a grant that is pending, is in use: starting a grant counts as use. Without trust in the clock
-// nothing goes for its age.
+// unusedClients finds registrations that nobody has used for a week, and beyond the bound the oldest that nobody ever used. A
+// client is used by a sign-in, not by the request for one, which anybody can make.
+//
+// Those with a grant that is under way neither give way nor count: whoever is at our pages gets to the end of them. They are
+// at most as many as pending grants, which have bounds of their own, and those that people who are signed in have approved: so
+// the clients are bounded too, and a flood of requests drives out no registration that is new. What is under way is decided in
+// the snapshot; of a grant that begins just then the page says that the client is gone. Without trust in the clock nothing goes
+// for its age.
 func (s *Service) unusedClients(trusted bool) finder {
 	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+		busy, err := clientsUnderWay(tx)
+		if err != nil {
+			return err
+		}
 		n := 0
-		for _, err := range tx.Clients("") {
+		for c, err := range tx.Clients("") {
 			if err != nil {
 				return err
 			}
-			n++
+			if !busy[c.ID] {
+				n++
+			}
 		}
 		for c, err := range tx.Clients("") {
 			if err != nil {
 				return err
 			}
-			unused := trusted && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor || n > s.bounds.clients && c.UsedAt.IsZero()
-			if !unused || hasSession(tx, c.ID) {
+			old := trusted && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor
+			excess := n > s.bounds.clients && c.UsedAt.IsZero()
+			if !old && !excess || busy[c.ID] || inUse(tx, c.ID) {
 				continue
 			}
 			n--
@@ -224,19 +236,42 @@ func (s *Service) unusedClients(trusted bool) finder {
 	}
 }
 
+// clientsUnderWay are those for which somebody may still decide, or has a code that may still be redeemed.
+func clientsUnderWay(tx *store.Tx) (map[string]bool, error) {
+	busy := make(map[string]bool)
+	for g, err := range tx.Grants(ulid.ULID{}) {
+		if err != nil {
+			return nil, err
+		}
+		if g.Pending(tx.Now()) || g.Status == store.GrantFulfilled && !g.Over(tx.Now()) {
+			busy[g.ClientID] = true
+		}
+	}
+	for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+		if err != nil {
+			return nil, err
+		}
+		pending := d.Status == store.GrantPending && tx.Now().Before(d.ExpiresAt())
+		if pending || d.Status == store.GrantFulfilled && !d.Over(tx.Now()) {
+			busy[d.ClientID] = true
+		}
+	}
+	return busy, nil
+}
+
 // removeClient removes a client unless it has come into use meanwhile.
 func removeClient(tx *store.Tx, found store.Client) error {
 	c, err := tx.Client(found.ID)
-	if err != nil || !c.UsedAt.Equal(found.UsedAt) || !c.RegisteredAt.Equal(found.RegisteredAt) || hasSession(tx, c.ID) {
+	if err != nil || !c.UsedAt.Equal(found.UsedAt) || !c.RegisteredAt.Equal(found.RegisteredAt) || inUse(tx, c.ID) {
 		return err
 	}
 	return tx.RemoveClient(c.ID)
 }
 
-// hasSession reports whether a client has a session that is not over, or if in doubt.
-func hasSession(tx *store.Tx, client string) bool {
+// inUse reports whether a client has a session, or had one in the last week, or if in doubt.
+func inUse(tx *store.Tx, client string) bool {
 	for sess, err := range tx.SessionsOfClient(client) {
-		if err != nil || !sess.Ended() {
+		if err != nil || !sess.Ended() || tx.Now().Sub(sess.EndedAt) <= clientUnusedFor {
 			return true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,25 +29,47 @@ func hasClient(t *testing.T, k *authtest.Kit, c auth.Client) bool {
 	return err == nil
 }
 
-// A registration that nobody uses goes after a week; one with a session, a pending grant or a pending device grant never does.
+// A registration that nobody uses goes after a week. A session is use, and a grant holds it while somebody may still decide; to
+// have asked for one is nothing, which anybody can do.
 func TestUnusedClientsGoAfterAWeek(t *testing.T) {
 	k := provider(t)
 	p := signIn(t, k, "alice")
-	names := map[string]bool{ // → stays
-		"unused": false, "with a session": true, "with a pending grant": true, "with a pending device grant": true,
-		"with an ended session": false, "denied long ago": false, "registered again": true,
+	names := map[string]struct{ week, hour, month bool }{ // stays: a week after its registration, an hour, a month later
+		"unused":                      {false, false, false},
+		"with a session":              {true, true, true},
+		"with a device's session":     {true, true, true},
+		"with an ended session":       {true, true, false},
+		"with a pending grant":        {true, false, false},
+		"with a pending device grant": {true, false, false},
+		"asked for each day":          {false, false, false},
+		"approved, never redeemed":    {true, false, false},
+		"a device's approval":         {true, false, false},
+		"denied":                      {false, false, false},
+		"registered again":            {true, true, false},
 	}
 	clients := make(map[string]auth.Client)
 	for name := range names {
 		clients[name] = mustRegister(t, k, public(name))
 	}
 	mustJudge(t, k, "the session", p.session(clients["with a session"].ID, onDevice(phone)).AccessToken, auth.Active)
+	onTablet, err := p.device(clients["with a device's session"].ID, onDevice("TABLET000A")).decided(true).poll()
+	must(t, err)
+	mustJudge(t, k, "the device's session", onTablet.AccessToken, auth.Active)
 	ended := p.session(clients["with an ended session"].ID, onDevice("ENDED0000A"))
+	mustJudge(t, k, "the session that ends", ended.AccessToken, auth.Active)
+	for range 6 {
+		k.Clock.Advance(24 * time.Hour)
+		p.start(clients["asked for each day"].ID, []string{"openid"})
+		p.device(clients["asked for each day"].ID, onDevice(phone))
+	}
 	must(t, k.EndSession(t.Context(), ended.SessionID, "test"))
-	p.start(clients["denied long ago"].ID, []string{"openid"})
-	k.Clock.Advance(week - 5*time.Minute)
+	k.Clock.Advance(24*time.Hour - 5*time.Minute)
 	p.start(clients["with a pending grant"].ID, []string{"openid"})
 	p.device(clients["with a pending device grant"].ID, onDevice(phone))
+	p.code(clients["approved, never redeemed"].ID, onDevice(phone))
+	p.device(clients["a device's approval"].ID, onDevice(phone)).decided(true)
+	_, err = k.DenyGrant(t.Context(), p.start(clients["denied"].ID, []string{"openid"}).ID, p.browser.Digest())
+	must(t, err)
 	if mustRegister(t, k, public("registered again")).ID != clients["registered again"].ID {
 		t.Fatal("another client")
 	}
@@ -58,20 +79,21 @@ func TestUnusedClientsGoAfterAWeek(t *testing.T) {
 			t.Errorf("%s: gone before a week", name)
 		}
 	}
+	check := func(when string, want func(name string) bool) {
+		t.Helper()
+		must(t, k.SweepOAuth(t.Context()))
+		for name := range names {
+			if got := hasClient(t, k, clients[name]); got != want(name) {
+				t.Errorf("%s: there after %s: %v, want %v", name, when, got, want(name))
+			}
+		}
+	}
 	k.Clock.Advance(5*time.Minute + time.Second)
-	must(t, k.SweepOAuth(t.Context()))
-	for name, stays := range names {
-		if got := hasClient(t, k, clients[name]); got != stays {
-			t.Errorf("%s: there after a week: %v, want %v", name, got, stays)
-		}
-	}
+	check("a week", func(name string) bool { return names[name].week })
+	k.Clock.Advance(time.Hour)
+	check("a week and an hour", func(name string) bool { return names[name].hour })
 	k.Clock.Advance(30 * 24 * time.Hour)
-	must(t, k.SweepOAuth(t.Context()))
-	for name := range names {
-		if got := hasClient(t, k, clients[name]); got != (name == "with a session") {
-			t.Errorf("%s: there after a month: %v", name, got)
-		}
-	}
+	check("a month", func(name string) bool { return names[name].month })
 	verify(t, k)
 }
 
@@ -95,32 +117,55 @@ func TestE28_AGrantOfAClientThatIsGone(t *testing.T) {
 	mustBe(t, "the consent page", err, auth.ErrClientUnknown)
 }
 
-// Beyond the bound the oldest registrations that were never used give way, and no other.
+// Beyond the bound the oldest registrations that were never used give way, and no other. To ask for a grant does not make a
+// registration a used one: what a flood keeps beyond the bound are the clients of grants that are pending, which are bounded.
 func TestTooManyClients(t *testing.T) {
 	k := provider(t)
-	k.SetBounds(3, 100)
+	k.SetBounds(3, 2)
 	p := signIn(t, k, "alice")
-	var clients []auth.Client
-	for i := range 6 {
-		clients = append(clients, mustRegister(t, k, public(fmt.Sprint(i))))
-		k.Clock.Advance(time.Second)
+	register := func(n int) (all []auth.Client) {
+		for range n {
+			k.Clock.Advance(time.Second)
+			all = append(all, mustRegister(t, k, public(k.Now().String())))
+		}
+		return all
 	}
-	p.start(clients[0].ID, []string{"openid"})
-	p.device(clients[1].ID, onDevice(phone))
-	must(t, k.SweepOAuth(t.Context()))
-	for i, want := range []bool{true, true, false, false, false, true} {
-		if got := hasClient(t, k, clients[i]); got != want {
-			t.Errorf("client %d: there: %v, want %v", i, got, want)
+	check := func(when string, clients []auth.Client, want ...bool) {
+		t.Helper()
+		must(t, k.SweepOAuth(t.Context()))
+		for i, c := range clients {
+			if got := hasClient(t, k, c); got != want[i] {
+				t.Errorf("%s: client %d: there: %v, want %v", when, i, got, want[i])
+			}
 		}
 	}
-	for i := range 4 {
-		mustRegister(t, k, public(fmt.Sprint("more", i)))
+	used := register(2)
+	p.session(used[0].ID, []string{"openid"})
+	must(t, errorOf(p.device(used[1].ID, onDevice(phone)).decided(true).poll()))
+	clients := register(5)
+	p.start(clients[0].ID, []string{"openid"})
+	p.device(clients[1].ID, onDevice(phone))
+	check("two asked", clients, true, true, false, false, true)
+	check("two used", used, true, true)
+
+	flood := register(9)
+	for _, c := range flood {
+		k.Clock.Advance(time.Second)
+		p.start(c.ID, []string{"openid"})
+		p.device(c.ID, onDevice(phone))
 	}
-	must(t, k.SweepOAuth(t.Context()))
-	if !hasClient(t, k, clients[0]) || !hasClient(t, k, clients[1]) || clientCount(t, k) != 3 {
-		t.Errorf("got %d clients, or a used one gave way", clientCount(t, k))
+	fresh := register(1)
+	check("a flood of requests", append(flood, fresh...), false, false, false, false, false, false, false, true, true, true)
+	check("two used", used, true, true)
+	k.Clock.Advance(store.DeviceGrantFor)
+	check("nobody decided", append(flood, fresh...), false, false, false, false, false, false, false, false, false, true)
+	check("two used", used, true, true)
+	if n := clientCount(t, k); n != 3 {
+		t.Errorf("got %d clients", n)
 	}
 }
+
+func errorOf(_ auth.Redeemed, err error) error { return err }
 
 // Beyond the bound the oldest pending grants give way, and none that was decided.
 func TestTooManyPendingGrants(t *testing.T) {
