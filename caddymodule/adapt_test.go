@@ -33,6 +33,9 @@ func TestAdapt(t *testing.T) {
 			}
 			input, want, _ := strings.Cut(string(data), goldenMark)
 			got := adapted(input)
+			if strings.HasPrefix(got, "error: ") && !strings.Contains(got, ", at Caddyfile:") {
+				t.Errorf("the error does not say where: %s", got)
+			}
 			if *update {
 				writeFile(t, file, input+goldenMark+got)
 				return

@@ -78,6 +78,10 @@ type App struct {
 	// How our pages look.
 	Branding *Branding `json:"branding,omitempty"`
 
+	// Where the options stand that this was adapted from, as `file:line`, for errors and warnings to say so. Default:
+	// nothing is known.
+	Source Source `json:"source,omitempty"`
+
 	ctx        caddy.Context
 	log        *zap.Logger
 	audit      *zap.Logger
@@ -111,7 +115,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.events = events.(*caddyevents.App)
 	if a.conf, err = a.resolve(caddy.NewReplacer()); err != nil {
-		return err
+		return a.Source.locate(err)
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -124,13 +128,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Observe: countSynapseRequest,
 	})
 	if err != nil {
-		return fmt.Errorf("synapse: %w", err)
+		return a.Source.locate(fmt.Errorf("synapse: %w", err))
 	}
 	return nil
 }
 
 // Start opens the engine, or joins the one that the previous configuration uses, and makes this app's settings its own.
-func (a *App) Start() error {
+func (a *App) Start() error { return a.Source.locate(a.start()) }
+
+func (a *App) start() error {
 	a.warnAboutConfig()
 	dir, err := prepareDir(a.conf.dataDir)
 	if err != nil {

@@ -48,6 +48,7 @@ func parseMatrixAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 // internal listen on an address that is not loopback. Larger bodies than max_body_size are not passed on.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
+	place := placeOf(d)
 	for _, group := range d.RemainingArgs() {
 		if !slices.Contains(groups, route.Group(group)) {
 			return d.Errf("matrix_auth: unknown group %q", group)
@@ -56,6 +57,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("matrix_auth: group %s is given twice", group)
 		}
 		h.Endpoints = append(h.Endpoints, group)
+		if group == string(route.Internal) {
+			h.Source = place // The address of its listener is not known yet.
+		}
 	}
 	return block(d, appName, handlerOptions, h)
 }

@@ -69,6 +69,9 @@ type Handler struct {
 	// that is not where clients reach the homeserver. Default: false.
 	WellKnownOnly bool `json:"well_known_only,omitempty"`
 
+	// Where the directive stands that this was adapted from, as `file:line`, for errors to say so. Default: nothing is known.
+	Source string `json:"source,omitempty"`
+
 	app        *App
 	log        *zap.Logger
 	logFailure *rate.Sometimes // of the handlers behind this one
@@ -147,7 +150,7 @@ func (h *Handler) provisionSite(ctx caddy.Context) error {
 	if h.AllowPublic {
 		return nil
 	}
-	return requireLoopback(server.Listen)
+	return located(requireLoopback(server.Listen), h.Source)
 }
 
 func (h *Handler) maxBody() int64 {

@@ -61,17 +61,21 @@ func TestRejectedReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	for _, tc := range []struct{ name, config string }{
-		{"adapt", e.config("no_such_option", "")},
-		{"provision", strings.Replace(e.config(off, ""), "/secret", "/nowhere", 1)},
-		{"another server", strings.Replace(e.config(off, ""), "matrix_auth example.org", "matrix_auth example.net", 1)},
-		{"encryption key", e.config(off+"\nencryption_key "+strings.Repeat("ab", 32), "")},
-		{"data directory", strings.Replace(e.config(off, ""), "/data", "/secret/data", 1)},
-		{"address taken", e.config(off, "http://"+ln.Addr().String()+" {\nbind 127.0.0.1\nrespond ok\n}")},
+	for _, tc := range []struct{ name, config, at string }{
+		{"adapt", e.config("no_such_option", ""), "no_such_option"},
+		{"provision", strings.Replace(e.config(off, ""), "/secret", "/nowhere", 1), "secret_file"},
+		{"another server", strings.Replace(e.config(off, ""), "matrix_auth example.org", "matrix_auth example.net", 1), "matrix_auth"},
+		{"encryption key", e.config(off+"\nencryption_key "+strings.Repeat("ab", 32), ""), "encryption_key"},
+		{"data directory", strings.Replace(e.config(off, ""), "/data", "/secret/data", 1), "data_dir"},
+		{"address taken", e.config(off, "http://"+ln.Addr().String()+" {\nbind 127.0.0.1\nrespond ok\n}"), ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if err := load(tc.config); err == nil {
+			err := load(tc.config)
+			if err == nil {
 				t.Fatal("the configuration was taken")
+			}
+			if tc.at != "" && !strings.HasSuffix(err.Error(), ", at "+standsAt(tc.config, tc.at)) {
+				t.Errorf("got %v, want where %s stands", err, tc.at)
 			}
 			if e.app().engine != engine || openEngines() != 1 {
 				t.Fatalf("the engine is another one (%d are open)", openEngines())

@@ -52,12 +52,12 @@ var unmounted = map[route.Group]string{
 func (a *App) warnAboutConfig() {
 	for _, g := range groups {
 		if !a.mounted.has(g) {
-			a.log.Warn(unmounted[g], zap.String("group", string(g)))
+			a.log.Warn(unmounted[g], zap.String("group", string(g)), a.Source.field(wholeApp))
 		}
 	}
 	a.warnAboutIssuer()
 	for _, option := range a.conf.literalSecrets {
 		a.log.Warn("a secret stands in the configuration itself, where the admin endpoint and the autosaved copy show it;"+
-			" use a placeholder such as {file./path} or {env.NAME}", zap.String("option", option))
+			" use a placeholder such as {file./path} or {env.NAME}", zap.String("option", option), a.Source.field(option))
 	}
 }

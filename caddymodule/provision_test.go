@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -57,7 +59,8 @@ func TestValidateTouchesNothing(t *testing.T) {
 	e.mustLogin("alice", "PHONE")
 }
 
-// TestProvisionErrors holds every error to naming its option, and none to holding a secret's value.
+// TestProvisionErrors holds every error that only shows without the Caddyfile to naming its option and where that stands, and
+// none to holding a secret's value. Those that show in it have golden files.
 func TestProvisionErrors(t *testing.T) {
 	e := newEdge(t)
 	good := e.config("", "")
@@ -67,34 +70,94 @@ func TestProvisionErrors(t *testing.T) {
 	writeFile(t, filepath.Join(e.dir, "short"), "hunter2\n")
 	t.Setenv("MATRIX_TEST_SHORT", "hunter2")
 	t.Setenv("MATRIX_TEST_EMPTY", "")
+	t.Setenv("MATRIX_TEST_HTTP", "http://matrix.example.org/")
+	more := func(lines string) string { return issuerLine + "\n" + lines }
+	client := func(lines string) string { return more("client wiki {\n" + lines + "\n}") }
 
-	for _, tc := range []struct{ name, from, to, want string }{
-		{"secret missing", secretLine, "secret_file /nowhere", "synapse: secret: "},
-		{"secret empty", secretLine, "secret_file " + e.dir + "/empty", "synapse: secret: is empty or shorter than 16 bytes"},
-		{"secret short", secretLine, "secret_file " + e.dir + "/short", "synapse: secret: is empty or shorter than 16 bytes"},
-		{"secret short in environment", secretLine, "secret {env.MATRIX_TEST_SHORT}", "synapse: secret: is empty or shorter"},
-		{"secret unset", secretLine, "secret {env.MATRIX_TEST_EMPTY}", "synapse: secret: "},
-		{"secret unknown", secretLine, "secret {no.such.thing}", "{no.such.thing}"},
-		{"issuer http", issuerLine, "issuer {env.MATRIX_TEST_ISSUER}", "issuer: must be an https URL"},
-		{"encryption key", issuerLine, issuerLine + "\nencryption_key {env.MATRIX_TEST_SHORT}", "encryption_key: must be 64"},
-		{"pepper", issuerLine, issuerLine + "\npassword {\npepper {env.MATRIX_TEST_EMPTY}\n}", "password: pepper: "},
-		{"internal on every address", "bind 127.0.0.1\n\troute", "route", "the group internal is on"},
-		{"internal on a public address", "bind 127.0.0.1\n\troute", "bind 192.0.2.1\n\troute", "the group internal is on"},
+	for _, tc := range []struct{ name, from, to, want, at string }{
+		{"secret missing", secretLine, "secret_file /nowhere", "synapse: secret: ", "secret_file"},
+		{"secret empty", secretLine, "secret_file " + e.dir + "/empty", "synapse: secret: is empty or shorter than 16 bytes", "secret_file"},
+		{"secret short", secretLine, "secret_file " + e.dir + "/short", "synapse: secret: is empty or shorter than 16 bytes", "secret_file"},
+		{"secret short in environment", secretLine, "secret {env.MATRIX_TEST_SHORT}", "synapse: secret: is empty or shorter", "secret {"},
+		{"secret unset", secretLine, "secret {env.MATRIX_TEST_EMPTY}", "synapse: secret: ", "secret {"},
+		{"secret unknown", secretLine, "secret {no.such.thing}", "{no.such.thing}", "secret {"},
+		{"server name", "matrix_auth example.org", "matrix_auth {env.MATRIX_TEST_HTTP}", "server_name: ", "matrix_auth {env"},
+		{"issuer http", issuerLine, "issuer {env.MATRIX_TEST_HTTP}", "issuer: must be an https URL", "issuer"},
+		{"public_baseurl", issuerLine, more("public_baseurl {env.MATRIX_TEST_SHORT}"), "public_baseurl: must be", "public_baseurl"},
+		{"data_dir", "data_dir " + e.dir + "/data", "data_dir {env.MATRIX_TEST_EMPTY}", "data_dir: ", "data_dir"},
+		{"encryption key", issuerLine, more("encryption_key {env.MATRIX_TEST_SHORT}"), "encryption_key: must be 64", "encryption_key"},
+		{"pepper", issuerLine, more("password {\npepper {env.MATRIX_TEST_EMPTY}\n}"), "password: pepper: ", "pepper"},
+		{"support page", issuerLine, more("support {\npage {env.MATRIX_TEST_EMPTY}\n}"), "support: page: ", "page {"},
+		{"branding", issuerLine, more("branding {\ntos_uri {env.MATRIX_TEST_EMPTY}\n}"), "branding: tos_uri: ", "tos_uri"},
+		{"admins", issuerLine, more("admins alice {env.MATRIX_TEST_EMPTY}"), "admins: ", "admins"},
+		{"client's secret", issuerLine, client("redirect_uri https://a.example.org\nsecret {env.MATRIX_TEST_SHORT}"), "client wiki: secret: is empty", "secret {env"},
+		{"client's keys", issuerLine, client("redirect_uri https://a.example.org\njwks " + e.dir + "/short"), "client wiki: jwks: must be", "jwks"},
+		{"client's address", issuerLine, client("redirect_uri {env.MATRIX_TEST_HTTP}"), "client wiki: redirect_uri: must begin", "redirect_uri"},
+		{"client's name", issuerLine, client("redirect_uri https://a.example.org\nname {env.MATRIX_TEST_EMPTY}"), "client wiki: name: ", "name {"},
+		{"internal on every address", "bind 127.0.0.1\n\troute", "route", "the group internal is on", "matrix_auth internal"},
+		{"internal on a public address", "bind 127.0.0.1\n\troute", "bind 192.0.2.1\n\troute", "the group internal is on", "matrix_auth internal"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Setenv("MATRIX_TEST_ISSUER", "http://matrix.example.org")
 			config := strings.Replace(good, tc.from, tc.to, 1)
 			if config == good {
 				t.Fatalf("%q is not in the configuration", tc.from)
 			}
 			err := validate(config)
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Fatalf("got %v, want an error with %q", err, tc.want)
+			if where := standsAt(config, tc.at); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasSuffix(err.Error(), ", at "+where) {
+				t.Fatalf("got %v, want an error with %q at %s", err, tc.want, where)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("the error holds the secret: %v", err)
 			}
 		})
+	}
+}
+
+// standsAt is the file and line of a text in a Caddyfile.
+func standsAt(caddyfile, text string) string {
+	before, _, _ := strings.Cut(caddyfile, text)
+	return fmt.Sprintf("Caddyfile:%d", 1+strings.Count(before, "\n"))
+}
+
+// TestSource finds options where they stand; those that are left out, where they should.
+func TestSource(t *testing.T) {
+	d := caddyfile.NewTestDispenser(`matrix_auth example.org {
+		issuer https://example.org
+		synapse http://127.0.0.1:8008 {
+			secret_file /run/secret
+		}
+		rate_limit login off
+		rate_limit authorize off
+		client a {
+			redirect_uri https://a.example.org https://b.example.org
+			redirect_uri https://c.example.org
+		}
+		client b {
+			introspect
+		}
+	}`)
+	d.Next()
+	s := sourceOf(d)
+	for text, line := range map[string]string{
+		"server_name: is wrong":                 "1",
+		"issuer: is wrong":                      "2",
+		"synapse: endpoint: is wrong":           "3",
+		"synapse: secret: is wrong":             "4",
+		"synapse: secret":                       "4",
+		"synapse: timeout: is wrong":            "3",
+		"rate_limit authorize: burst: is wrong": "7",
+		"client a: name is missing":             "8",
+		"client a: redirect_uri: is wrong":      "9 or Testfile:10",
+		"client b: introspect: is wrong":        "13",
+		"client c: is wrong":                    "1",
+		"issuer is missing":                     "1",
+	} {
+		if got := s.place(text); got != "Testfile:"+line {
+			t.Errorf("%s: got %s, want line %s", text, got, line)
+		}
+	}
+	if err := Source(nil).locate(errNotURL); err != errNotURL {
+		t.Errorf("without a source: got %v", err)
 	}
 }
 

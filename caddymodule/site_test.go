@@ -337,8 +337,8 @@ func TestWarnings(t *testing.T) {
 	config := e.config("password {\npepper in-the-clear\n}", "")
 	config = config[:strings.Index(config, "http://"+e.internal+" {")]
 	e.mustLoad(config)
-	e.mustLog(`"level":"warn"`, "no site serves the group internal")
-	e.mustLog(`"level":"warn"`, "a secret stands in the configuration itself", "password: pepper")
+	e.mustLog(`"level":"warn"`, "no site serves the group internal", `"source":"`+standsAt(config, "matrix_auth example.org")+`"`)
+	e.mustLog(`"level":"warn"`, "a secret stands in the configuration itself", "password: pepper", `"source":"`+standsAt(config, "pepper")+`"`)
 	if e.logged("in-the-clear") {
 		t.Error("the log holds the secret")
 	}

@@ -32,7 +32,7 @@ func (a *App) warnAboutIssuer() {
 		}
 	}
 	a.log.Warn("no site for the issuer's host serves the group human: the pages to sign in at are not where clients send people",
-		zap.String("host", host), zap.String("group", string(route.Human)))
+		zap.String("host", host), zap.String("group", string(route.Human)), a.Source.field("issuer"))
 }
 
 // servesPages reports whether a request for the host can reach a handler of ours that serves the pages.

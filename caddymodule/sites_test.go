@@ -17,7 +17,7 @@ func TestIssuerWarning(t *testing.T) {
 	}
 	partly := strings.Replace(e.config("", elsewhere), "\tmatrix_homeserver\n", "\tmatrix_auth discovery oauth compat\n", 1)
 	e.mustLoad(partly)
-	e.mustLog(`"level":"warn"`, warning, "127.0.0.1")
+	e.mustLog(`"level":"warn"`, warning, "127.0.0.1", `"source":"`+standsAt(partly, "issuer ")+`"`)
 }
 
 func TestHostCovers(t *testing.T) {
