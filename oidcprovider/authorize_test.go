@@ -149,14 +149,14 @@ func TestAUZ05_AUZ06_AUZ07_Responses(t *testing.T) {
 		change []string
 		want   string
 	}{
-		{nil, redirect + "?" + tail},
-		{[]string{"response_mode="}, redirect + "?" + tail}, // mautrix-go sends it empty.
-		{[]string{"response_mode=query"}, redirect + "?" + tail},
+		{nil, redirect + "?" + tail + "#"},
+		{[]string{"response_mode="}, redirect + "?" + tail + "#"}, // mautrix-go sends it empty.
+		{[]string{"response_mode=query"}, redirect + "?" + tail + "#"},
 		{[]string{"response_mode=fragment"}, redirect + "#" + tail},
-		{[]string{"redirect_uri=" + redirect + "?a=x%20y&b"}, redirect + "?a=x%20y&b&" + tail},
+		{[]string{"redirect_uri=" + redirect + "?a=x%20y&b"}, redirect + "?a=x%20y&b&" + tail + "#"},
 		{[]string{"redirect_uri=" + redirect + "?a=x%20y&b", "response_mode=fragment"}, redirect + "?a=x%20y&b#" + tail},
-		{[]string{"state"}, redirect + "?" + strings.Replace(tail, "&state=s%20t%2F%2B%3D%26", "", 1)},
-		{[]string{"state="}, redirect + "?" + strings.Replace(tail, "&state=s%20t%2F%2B%3D%26", "", 1)},
+		{[]string{"state"}, redirect + "?" + strings.Replace(tail, "&state=s%20t%2F%2B%3D%26", "", 1) + "#"},
+		{[]string{"state="}, redirect + "?" + strings.Replace(tail, "&state=s%20t%2F%2B%3D%26", "", 1) + "#"},
 	} {
 		p := e.authorize(t, authorization(c, fullScope, append(tc.change, "code_challenge")...))
 		if got := p.Header().Get("Location"); p.Code != 303 || got != tc.want {

@@ -302,3 +302,16 @@ func TestMixUp_IssInErrors(t *testing.T) {
 		t.Error(fmt.Sprint(seen))
 	}
 }
+
+// TestMAS6a99e56c8_AFragmentEndsAtTheError: an error that is told at once has a fragment of its own, so that the browser does
+// not carry the one of the link to the client.
+func TestMAS6a99e56c8_AFragmentEndsAtTheError(t *testing.T) {
+	e := newEdge(t)
+	c := e.client(t)
+	for mode, want := range map[string]string{"": "#", "query": "#", "fragment": "#error=invalid_scope&"} {
+		location := e.authorize(t, authorization(c, "", "response_mode="+mode)).Header().Get("Location")
+		if _, after, found := strings.Cut(location, "#"); !found || !strings.HasPrefix("#"+after, want) || (after == "") != (want == "#") {
+			t.Errorf("%q: got %q", mode, location)
+		}
+	}
+}

@@ -2,8 +2,9 @@
 // §4.1.2, RFC 9207).
 //
 // Policy. A redirect URI is a string that was registered, and stays that string byte for byte: nothing is parsed, decoded or
-// encoded again; the parameters are appended to it. Every response has iss. state is returned as it was sent, and is absent if
-// it was not. Texts about errors are ASCII.
+// encoded again; the parameters are appended to it. Every response has iss, and a fragment, perhaps an empty one: where a
+// redirect has none, browsers put the one of the link that began it all (Fetch Standard, "location URL"), which anybody can have
+// written. state is returned as it was sent, and is absent if it was not. Texts about errors are ASCII.
 //
 // The package does not decide whether a redirect URI is registered or a response mode is allowed, writes no answers and knows
 // no HTML.
@@ -70,6 +71,9 @@ func (r Response) Location() (location string, ok bool) {
 		b.WriteString(f.Name)
 		b.WriteByte('=')
 		b.WriteString(escape(f.Value))
+	}
+	if r.Mode != Fragment {
+		b.WriteByte('#')
 	}
 	return b.String(), true
 }

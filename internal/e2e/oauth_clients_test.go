@@ -28,6 +28,7 @@ func TestOAuth(t *testing.T) {
 		{"pages in Chromium", "pages.mjs", "", screenshots},
 		{"the moment of expiry", "expiry.mjs", "", ""},
 		{"redirects in Chromium", "redirects.mjs", "", ""},
+		{"fragments in Chromium", "fragment.mjs", "", ""},
 		{"matrix-js-sdk 43 in Chromium", "crossorigin.mjs", "", ""},
 		{"matrix-js-sdk 43", "native.mjs", "js43", ""},
 		{"matrix-js-sdk 42", "native.mjs", "js42", ""},

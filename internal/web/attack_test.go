@@ -273,6 +273,34 @@ func TestCaddySecurity268_OpenRedirect(t *testing.T) {
 	}
 }
 
+// The fragment of a link to us goes no further than our answer, whichever it is: a browser carries it over every redirect and
+// form on the way (Fetch Standard, "location URL"), and the client would read it as ours.
+func TestMAS6a99e56c8_AFragmentEndsAtTheAnswer(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	for _, mode := range []string{"query", "fragment"} {
+		c := s.client(t, store.Client{Name: mode})
+		for name, act := range map[string]func(b *surfer){
+			"allowed":    func(b *surfer) { b.signIn("alice", authtest.Password); b.press("allow", nil) },
+			"canceled":   func(b *surfer) { b.press("cancel", nil) },
+			"said again": func(b *surfer) { b.press("cancel", nil); b.get(b.at.Path); b.press("cancel", nil) },
+			"without asking": func(b *surfer) {
+				b.signIn("alice", authtest.Password)
+				b.press("allow", nil)
+				b.get(b.start(c, store.Grant{ResponseMode: mode, Scope: []string{"openid"}, Prompt: []string{"none"}}))
+			},
+		} {
+			b := s.surfer(t)
+			b.get(b.start(c, store.Grant{ResponseMode: mode, Scope: []string{"openid"}, Prompt: []string{"consent"}}))
+			act(b)
+			location := b.head.Get("Location")
+			if _, fragment, found := strings.Cut(location, "#"); b.status != http.StatusSeeOther || !found || (fragment == "") != (mode == "query") {
+				t.Errorf("%s, %s: got %d to %q, where a browser adds the fragment it came with", mode, name, b.status, location)
+			}
+		}
+	}
+}
+
 func TestCaddySecurity272_CookieOfAnEndedSignIn(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")

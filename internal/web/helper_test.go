@@ -270,7 +270,7 @@ func (b *surfer) away(prefix string) url.Values {
 	if b.status != http.StatusSeeOther || !ok {
 		b.t.Fatalf("%s: got %d to %q, want 303 to %s…: %s", b.at, b.status, location, prefix, b.text())
 	}
-	q, err := url.ParseQuery(strings.TrimLeft(rest, "?#&"))
+	q, err := url.ParseQuery(strings.Trim(rest, "?#&"))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ await both("E13, AUZ-23: an app with a scheme of its own, which the browser does
     const two = await answerTo(tab, tab.getByRole("button", { name: /Go back to/ }));
     assert.equal(one, two);
     assert.ok(one.startsWith("com.example.app:/Callback?a=%2F&code="), one);
-    await redeems(app, new URLSearchParams(one.slice(one.indexOf("?") + 1)));
+    await redeems(app, new URL(one).searchParams);
 });
 
 await both("AUZ-24: a double click on Allow", async (page) => {
