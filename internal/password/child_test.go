@@ -239,6 +239,33 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 	}
 }
 
+// TestCloseEndsAChildThatHangs and starts no other one in its place.
+func TestCloseEndsAChildThatHangs(t *testing.T) {
+	started := make(chan *exec.Cmd, 2)
+	h := NewHasher(Config{Now: time.Now, Command: func() *exec.Cmd {
+		cmd := command("mute")
+		started <- cmd
+		return cmd
+	}})
+	h.patience = time.Millisecond
+	done := make(chan error, 1)
+	go func() {
+		_, err := h.Verify(context.Background(), home, cheap, horse)
+		done <- err
+	}()
+	cmd := <-started
+	waitFor(t, "the child to be asked", func() bool { return h.Status().ChildPID != 0 })
+	if err := h.Close(); !errors.Is(err, errStuck) {
+		t.Errorf("got %v, want %v", err, errStuck)
+	}
+	if err := <-done; err != nil { // The child is gone, else this would take minutes.
+		t.Error(err)
+	}
+	if h.Status().ChildPID != 0 || len(started) != 0 || cmd.ProcessState == nil {
+		t.Errorf("got %+v, want no child", h.Status())
+	}
+}
+
 // leaked reports whether a goroutine other than the test's own is in this package.
 func leaked(t *testing.T) bool {
 	t.Helper()

@@ -21,6 +21,7 @@ const (
 	defaultIdleTimeout = 30 * time.Second
 	// defaultQueueLimit keeps the longest wait near ten seconds on two cores; a client hardly waits longer.
 	defaultQueueLimit = 1000
+	closePatience     = 5 * time.Second // for what runs at Close; nobody waits for it any more
 )
 
 // Errors that mean: no verdict.
@@ -31,6 +32,8 @@ var (
 	// ErrTooLong is returned by Hash only: Verify answers Mismatch.
 	ErrTooLong = errors.New("password: longer than 1024 bytes")
 )
+
+var errStuck = errors.New("password: closed under hashes that do not end")
 
 // Result is the verdict on a password. The zero value is none, so that a result that is read without its error never lets
 // anybody in (MAS CVE-2025-62425).
@@ -75,9 +78,10 @@ type Source struct {
 
 // Hasher computes hashes, a bounded number at a time. It is safe for concurrent use.
 type Hasher struct {
-	rand    io.Reader
-	log     *zap.Logger
-	workers *workers
+	rand     io.Reader
+	log      *zap.Logger
+	workers  *workers
+	patience time.Duration // of Close
 
 	mu          sync.Mutex // guards what follows; never held while anything is computed or written
 	queue       queue
@@ -105,6 +109,7 @@ func NewHasher(c Config) *Hasher {
 		rand:        c.Rand,
 		log:         c.Log,
 		workers:     newWorkers(c),
+		patience:    closePatience,
 		queue:       newQueue(c.QueueLimit),
 		concurrency: orCores(c.Concurrency),
 		drained:     make(chan struct{}),
@@ -230,7 +235,8 @@ func (h *Hasher) Status() Status {
 	return Status{Waiting: h.queue.len, Running: h.running, Concurrency: h.limit(), ChildPID: pid, InProcess: why}
 }
 
-// Close refuses what waits, lets end what runs, and ends the child.
+// Close refuses what waits, lets end what runs, and ends the child. What does not end in time is given up, with its child;
+// that is an error.
 func (h *Hasher) Close() error {
 	h.mu.Lock()
 	if !h.closed {
@@ -239,6 +245,13 @@ func (h *Hasher) Close() error {
 		h.checkDrained()
 	}
 	h.mu.Unlock()
-	<-h.drained
-	return h.workers.close()
+	timer := time.NewTimer(h.patience)
+	defer timer.Stop()
+	select {
+	case <-h.drained:
+		return h.workers.close()
+	case <-timer.C:
+		h.workers.kill()
+		return errStuck
+	}
 }

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("Usage: caddy <command>")
 	case "garbage":
 		exit(garble())
+	case "mute":
+		exit(mute())
 	case "fail":
 		os.Exit(3)
 	}
@@ -52,6 +54,13 @@ func (r teller) Read(p []byte) (int, error) {
 		fmt.Fprintln(r.told, os.Getpid())
 	}
 	return n, err
+}
+
+// mute greets and never answers.
+func mute() error {
+	os.Stdout.Write(appendFrame(nil, func(b []byte) []byte { return append(b, greeting...) }))
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // garble greets and answers the first request with nonsense.

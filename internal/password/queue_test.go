@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -228,6 +229,21 @@ func TestCloseWaitsForWhatRuns(t *testing.T) {
 		if _, err := h.Verify(context.Background(), home, cheap, horse); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: got %v, want %v", err, ErrClosed)
 		}
+	})
+}
+
+// TestCloseDoesNotWaitForEver: closing happens under Caddy's configuration lock.
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHasher(Config{Concurrency: 1, Now: time.Now})
+		release := hold(h)
+		go func() { _, _ = h.Verify(context.Background(), home, cheap, horse) }()
+		synctest.Wait()
+		began := time.Now()
+		if err := h.Close(); !errors.Is(err, errStuck) || time.Since(began) != closePatience {
+			t.Errorf("got %v after %v, want %v after %v", err, time.Since(began), errStuck, closePatience)
+		}
+		release()
 	})
 }
 

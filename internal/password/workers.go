@@ -31,6 +31,7 @@ type workers struct {
 	why         string // hashes are computed in this process; empty: in a child
 	retryAt     time.Time
 	children    []*child // those that may not have ended yet
+	killed      bool     // there are to be no more children
 }
 
 func newWorkers(c Config) *workers {
@@ -89,6 +90,10 @@ func (w *workers) acquire() *child {
 	if w.why != "" {
 		w.log.Info("hashing passwords in a process of their own again")
 	}
+	if w.killed {
+		c.kill()
+		return nil
+	}
 	w.why = ""
 	w.child = c
 	w.children = append(slices.DeleteFunc(w.children, (*child).isGone), c)
@@ -105,7 +110,7 @@ func (w *workers) running() (c *child, start bool) {
 		return w.child, false
 	}
 	w.child = nil
-	return nil, w.command != nil && (w.why == "" || !w.now().Before(w.retryAt))
+	return nil, w.command != nil && !w.killed && (w.why == "" || !w.now().Before(w.retryAt))
 }
 
 // fallBack is said once, and again only after a child has run. mu is held.
@@ -196,4 +201,14 @@ func (w *workers) close() error {
 		<-c.gone
 	}
 	return nil
+}
+
+// kill ends the children in the middle of their hashes, which are computed here in their place, for nobody.
+func (w *workers) kill() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.killed = true
+	for _, c := range w.children {
+		c.kill()
+	}
 }
