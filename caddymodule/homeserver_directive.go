@@ -81,12 +81,21 @@ func byteSize(d *caddyfile.Dispenser, to *int64) error {
 	return nil
 }
 
-// parseProxy lets reverse_proxy parse the upstreams, so that they may be whatever it takes.
+// parseProxy lets reverse_proxy parse the upstreams, so that they may be whatever it takes. The homeserver compresses for clients
+// that ask for it, not for us.
 func parseProxy(h httpcaddyfile.Helper, at caddyfile.Token, upstreams []string) (*reverseproxy.Handler, error) {
-	tokens := []caddyfile.Token{{File: at.File, Line: at.Line, Text: "reverse_proxy"}}
-	for _, upstream := range upstreams {
-		tokens = append(tokens, caddyfile.Token{File: at.File, Line: at.Line, Text: upstream})
+	var tokens []caddyfile.Token
+	add := func(line int, words ...string) {
+		for _, w := range words {
+			tokens = append(tokens, caddyfile.Token{File: at.File, Line: at.Line + line, Text: w})
+		}
 	}
+	add(0, append([]string{"reverse_proxy"}, upstreams...)...)
+	add(0, "{")
+	add(1, "transport", "http", "{")
+	add(2, "compression", "off")
+	add(3, "}")
+	add(4, "}")
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
 		return nil, err
