@@ -150,7 +150,7 @@ func (s *server) VerifyAuthRequest(ctx context.Context, r *op.Request[oidc.AuthR
 	case err != nil:
 		s.o.note(callOf(ctx), err)
 		return nil, az.fail(http.StatusServiceUnavailable, Unavailable)
-	case !isRegistered(found.RedirectURIs, az.Get("redirect_uri")):
+	case !found.ReturnsTo(az.Get("redirect_uri")):
 		return nil, az.fail(http.StatusBadRequest, BadRedirect)
 	}
 	return &op.ClientRequest[oidc.AuthRequest]{Request: r, Client: &client{of: found, redirect: az.Get("redirect_uri")}}, nil

@@ -157,7 +157,7 @@ func mayRedirect(application, client, uri string) bool {
 	if application != applicationNative {
 		return false
 	}
-	if _, rest, ok := cutLoopback(uri); ok {
+	if _, rest, ok := auth.CutLoopback(uri); ok {
 		_, plain := plainURI(uri)
 		return plain && !strings.HasPrefix(rest, ":")
 	}

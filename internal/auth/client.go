@@ -15,33 +15,30 @@ import (
 )
 
 // Client finds an OAuth client. One of the configuration wins over a stored one. ErrClientUnknown: there is none.
-func (s *Service) Client(_ context.Context, id string) (Client, error) {
+func (s *Service) Client(_ context.Context, id string) (c Client, err error) {
+	err = s.DB.View(func(tx *store.Tx) (err error) {
+		c, err = s.clientIn(tx, id)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrClientUnknown) {
+		err = fmt.Errorf("%w: reading a client: %w", ErrUnavailable, err)
+	}
+	return c, err
+}
+
+// clientIn is Client within a transaction.
+func (s *Service) clientIn(tx *store.Tx, id string) (Client, error) {
 	if c, ok := s.settings.Load().Clients[id]; ok {
 		return c, nil
 	}
 	if id == "" || len(id) > maxClientID {
 		return Client{}, ErrClientUnknown
 	}
-	var c store.Client
-	err := s.DB.View(func(tx *store.Tx) (err error) {
-		c, err = tx.Client(id)
-		return err
-	})
+	c, err := tx.Client(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return Client{}, ErrClientUnknown
 	}
-	if err != nil {
-		return Client{}, fmt.Errorf("%w: reading a client: %w", ErrUnavailable, err)
-	}
-	return Client{Client: c}, nil
-}
-
-// clientIn is Client within a transaction. store.ErrNotFound: there is none.
-func (s *Service) clientIn(tx *store.Tx, id string) (store.Client, error) {
-	if c, ok := s.settings.Load().Clients[id]; ok {
-		return c.Client, nil
-	}
-	return tx.Client(id)
+	return Client{Client: c}, err
 }
 
 const (

@@ -40,43 +40,43 @@ func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (sto
 
 // Grant returns an authorization request to the browser that started it, and its client.
 //
-// ErrNotFound; ErrOtherBrowser; ErrExpired: nobody has decided in time.
-func (s *Service) Grant(ctx context.Context, id ulid.ULID, browser store.Digest) (store.Grant, Client, error) {
-	var g store.Grant
-	err := s.DB.View(func(tx *store.Tx) (err error) {
-		g, err = grantOf(tx, id, browser)
+// ErrNotFound; ErrOtherBrowser; ErrExpired: nobody has decided in time. ErrClientUnknown, ErrRedirectUnknown: the client has
+// gone or changed since, and nothing may be sent to where it wanted its answer.
+func (s *Service) Grant(_ context.Context, id ulid.ULID, browser store.Digest) (g store.Grant, c Client, err error) {
+	err = s.DB.View(func(tx *store.Tx) (err error) {
+		g, c, err = s.grantOf(tx, id, browser)
 		return err
 	})
-	if err != nil {
-		return g, Client{}, notFound(err, "no such request")
-	}
-	c, err := s.Client(ctx, g.ClientID)
-	return g, c, err
+	return g, c, notFound(err, "no such request")
 }
 
-// grantOf reads a grant for a browser.
-func grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (store.Grant, error) {
+// grantOf reads a grant for a browser, and its client.
+func (s *Service) grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (store.Grant, Client, error) {
 	g, err := tx.Grant(id)
 	switch {
 	case err != nil:
-		return g, err
+		return g, Client{}, err
 	case subtle.ConstantTimeCompare(g.Browser[:], browser[:]) != 1:
-		return store.Grant{}, ErrOtherBrowser
+		return store.Grant{}, Client{}, ErrOtherBrowser
 	case g.Status == store.GrantPending && !g.Pending(tx.Now()):
-		return store.Grant{}, ErrExpired
+		return store.Grant{}, Client{}, ErrExpired
 	}
-	return g, nil
+	c, err := s.clientIn(tx, g.ClientID)
+	if err == nil && !c.ReturnsTo(g.RedirectURI) {
+		err = ErrRedirectUnknown
+	}
+	return g, c, err
 }
 
 // ApproveGrant is the signed-in person's yes. Its code is derived from the browser's cookie, the grant and the person: a
 // double click gives the same code. Only its hash is kept.
 //
-// ErrNotFound, ErrOtherBrowser, ErrExpired, ErrSignInNeeded (none, or not recent enough), ErrScopeDenied, ErrDone (decided,
-// and the code redeemed or too old). Gate: the Update that fulfils the pending grant.
+// As Grant; ErrSignInNeeded (none, or not recent enough), ErrScopeDenied, ErrDone (decided, and the code redeemed or too old).
+// Gate: the Update that fulfils the pending grant.
 func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, error) {
 	var out Approved
 	err := s.update(ctx, func(tx *store.Tx) error {
-		g, err := grantOf(tx, p.ID, p.Browser.Digest())
+		g, c, err := s.grantOf(tx, p.ID, p.Browser.Digest())
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 		if bs.AuthenticatedAt.Before(g.MinAuthTime) {
 			return ErrSignInNeeded
 		}
-		return s.fulfil(tx, &out, &bs, &user, p.Scope)
+		return s.fulfil(tx, &out, &c, &bs, &user, p.Scope)
 	})
 	if err != nil {
 		return Approved{}, notFound(err, "no such request")
@@ -104,7 +104,7 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 
 // fulfil writes the yes. An admin scope is dropped for who has no right to it, and needs a password that was entered a moment
 // ago.
-func (s *Service) fulfil(tx *store.Tx, out *Approved, bs *store.BrowserSession, user *store.User, scope []string) error {
+func (s *Service) fulfil(tx *store.Tx, out *Approved, c *Client, bs *store.BrowserSession, user *store.User, scope []string) error {
 	g := &out.Grant
 	if slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(g.Scope, sc) }) {
 		return ErrScopeDenied
@@ -115,7 +115,7 @@ func (s *Service) fulfil(tx *store.Tx, out *Approved, bs *store.BrowserSession, 
 	}
 	g.Status, g.UserID, g.BrowserSessionID, g.AuthTime = store.GrantFulfilled, user.ID, bs.ID, bs.AuthenticatedAt
 	g.Scope, g.Code, g.FulfilledAt = scope, digest(out.Code), tx.Now()
-	if err := s.rememberConsent(tx, user.ID, g); err != nil {
+	if err := rememberConsent(tx, user.ID, g, c); err != nil {
 		return err
 	}
 	return tx.UpdateGrant(*g)
@@ -138,11 +138,11 @@ func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
 	return token.NewSecret(new(big.Int).SetBytes(mac.Sum(nil)).Text(62))
 }
 
-// DenyGrant is the person's no. It may be repeated. ErrNotFound, ErrOtherBrowser, ErrExpired, ErrDone (approved before).
+// DenyGrant is the person's no. It may be repeated. As Grant; ErrDone (approved before).
 func (s *Service) DenyGrant(ctx context.Context, id ulid.ULID, browser store.Digest) (store.Grant, error) {
 	var g store.Grant
 	err := s.update(ctx, func(tx *store.Tx) (err error) {
-		if g, err = grantOf(tx, id, browser); err != nil {
+		if g, _, err = s.grantOf(tx, id, browser); err != nil {
 			return err
 		}
 		switch g.Status {
@@ -175,16 +175,9 @@ func (s *Service) ConsentRemembered(_ context.Context, user ulid.ULID, c *Client
 	return found, err
 }
 
-func (s *Service) rememberConsent(tx *store.Tx, user ulid.ULID, g *store.Grant) error {
+func rememberConsent(tx *store.Tx, user ulid.ULID, g *store.Grant, c *Client) error {
 	if !rememberable(g.Scope) {
 		return nil
-	}
-	c, err := s.clientIn(tx, g.ClientID)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
 	}
 	return tx.PutConsent(store.Consent{
 		UserID: user, ClientID: g.ClientID, Scope: scopeDigest(g.Scope), GrantedAt: tx.Now(), Redirects: redirectsDigest(c.RedirectURIs),

@@ -17,6 +17,8 @@ import (
 var (
 	// ErrClientUnknown: no such client, or it did not prove who it is.
 	ErrClientUnknown = errors.New("client unknown")
+	// ErrRedirectUnknown: the client does not return to the redirect URI of the request, or not any more.
+	ErrRedirectUnknown = errors.New("redirect URI unknown")
 	// ErrClientNotAllowed: the client may not use this grant.
 	ErrClientNotAllowed = errors.New("client not allowed")
 	// ErrClientRemoved: the client of the session has been taken out of the configuration, perhaps by mistake: no verdict.

@@ -334,6 +334,60 @@ func TestASecondClickInALaterSignInGetsNoDeadCode(t *testing.T) {
 	mustBe(t, "a second click", err, auth.ErrDone)
 }
 
+// Between the request and the answer a client may change or go: nothing is then sent to where it wanted the answer, and nothing
+// is written (RFC 9700 §2.1).
+func TestRFC9700_ARedirectURIIsComparedAgainAtTheAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(c *auth.Client)
+		want   error
+	}{
+		"another redirect URI": {func(c *auth.Client) { c.RedirectURIs = []string{redirect + "/new"} }, auth.ErrRedirectUnknown},
+		"none":                 {func(c *auth.Client) { c.RedirectURIs = nil }, auth.ErrRedirectUnknown},
+		"gone":                 {nil, auth.ErrClientUnknown},
+		"one more":             {func(c *auth.Client) { c.RedirectURIs = []string{redirect + "/new", redirect} }, nil},
+	} {
+		k := provider(t)
+		p := signIn(t, k, "alice")
+		yes, no, twice := p.start(staticID, []string{"openid"}), p.start(staticID, []string{"openid"}), p.start(staticID, []string{"openid"})
+		_, err := p.approve(twice)
+		must(t, err)
+		reload(k, func(set *auth.Settings) {
+			client := set.Clients[staticID]
+			set.Clients = nil
+			if c.change != nil {
+				c.change(&client)
+				set.Clients = map[string]auth.Client{staticID: client}
+			}
+		})
+		_, _, err = k.Grant(t.Context(), yes.ID, p.browser.Digest())
+		mustBe(t, name+": looking", err, c.want)
+		_, err = p.approve(yes)
+		mustBe(t, name+": approving", err, c.want)
+		_, err = k.DenyGrant(t.Context(), no.ID, p.browser.Digest())
+		mustBe(t, name+": denying", err, c.want)
+		_, err = p.approve(twice)
+		mustBe(t, name+": the same answer again", err, c.want)
+		if y, n := grantNow(t, k, yes).Status, grantNow(t, k, no).Status; c.want != nil && (y != store.GrantPending || n != store.GrantPending) {
+			t.Errorf("%s: got states %v and %v", name, y, n)
+		}
+	}
+}
+
+// A port on loopback is the client's to choose, still when it answers.
+func TestALoopbackPortIsGoodAtTheAnswer(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	meta := public("Desktop")
+	meta.RedirectURIs = []string{"http://127.0.0.1/cb"}
+	g := store.Grant{
+		ClientID: mustRegister(t, k, meta).ID, RedirectURI: "http://127.0.0.1:8765/cb", Challenge: challenge, Browser: p.browser.Digest(), Scope: []string{"openid"},
+	}
+	g, err := k.StartGrant(t.Context(), g, auth.From{Addr: authtest.Addr})
+	must(t, err)
+	_, err = p.approve(g)
+	must(t, err)
+}
+
 // A denial is final, and may be repeated; a request that nobody decided is over after ten minutes (AUZ-16).
 func TestAUZ16_DenyAndExpiry(t *testing.T) {
 	k := provider(t)

@@ -44,7 +44,7 @@ func (s *Service) consentIdle(tx *store.Tx, c *store.Consent) (bool, error) {
 		return false, err
 	}
 	client, err := s.clientIn(tx, c.ClientID)
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, ErrClientUnknown) {
 		return registeredID(c.ClientID), nil
 	}
 	return err == nil && c.Redirects != redirectsDigest(client.RedirectURIs), err

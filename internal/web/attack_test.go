@@ -273,6 +273,35 @@ func TestCaddySecurity268_OpenRedirect(t *testing.T) {
 	}
 }
 
+// A client whose redirect URIs change while its request is at our pages gets no answer at the old one: whoever has it now.
+func TestRFC9700_NoAnswerToARedirectURIThatWasTakenOut(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	configured := auth.Client{Static: true, Client: store.Client{ID: "site", AuthMethod: "none", RedirectURIs: []string{"https://old.example.com/cb"}}}
+	claim := func() {
+		set := s.Settings
+		set.Clients = map[string]auth.Client{configured.ID: configured}
+		s.Claim(set)
+	}
+	claim()
+	b := s.signedInSurfer(t, "alice")
+	shown := b.start(configured, store.Grant{Scope: []string{"openid"}})
+	b.get(shown)
+	_, allow := b.form("allow")
+	_, cancel := b.form("cancel")
+	configured.RedirectURIs = []string{"https://new.example.com/cb"}
+	claim()
+	for what, form := range map[string]string{"allow": allow.Encode(), "cancel": cancel.Encode()} {
+		b.do(http.MethodPost, shown, form)
+		if b.head.Get("Location") != "" {
+			t.Errorf("%s: sent to %s", what, b.head.Get("Location"))
+		}
+		b.expect(http.StatusBadRequest, "leads somewhere else")
+	}
+	b.get(shown)
+	b.expect(http.StatusBadRequest, "leads somewhere else")
+}
+
 // The fragment of a link to us goes no further than our answer, whichever it is: a browser carries it over every redirect and
 // form on the way (Fetch Standard, "location URL"), and the client would read it as ours.
 func TestMAS6a99e56c8_AFragmentEndsAtTheAnswer(t *testing.T) {

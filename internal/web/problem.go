@@ -84,6 +84,7 @@ var verdicts = []struct {
 	{auth.ErrNotFound, http.StatusNotFound, problemExpired},
 	{auth.ErrDone, http.StatusGone, problemExpired},
 	{auth.ErrClientUnknown, http.StatusBadRequest, problemUnknownClient},
+	{auth.ErrRedirectUnknown, http.StatusBadRequest, problemBadRedirect},
 	{auth.ErrRateLimited, http.StatusTooManyRequests, problemTooManyRequests},
 }
 

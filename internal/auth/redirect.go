@@ -1,4 +1,4 @@
-package oidcprovider
+package auth
 
 import (
 	"slices"
@@ -9,22 +9,22 @@ import (
 // not interchangeable.
 var loopbackHosts = []string{"localhost", "127.0.0.1", "[::1]"}
 
-// isRegistered reports whether a redirect URI is one of those registered: byte for byte (RFC 9700 §2.1), except for the port on
-// loopback, which a native client learns when it starts.
-func isRegistered(registered []string, uri string) bool {
-	if slices.Contains(registered, uri) {
+// ReturnsTo reports whether a redirect URI is one of the client's: byte for byte (RFC 9700 §2.1), except for the port on loopback,
+// which a native client learns when it starts.
+func (c *Client) ReturnsTo(uri string) bool {
+	if slices.Contains(c.RedirectURIs, uri) {
 		return true
 	}
-	host, rest, ok := cutLoopback(uri)
+	host, rest, ok := CutLoopback(uri)
 	if !ok {
 		return false
 	}
 	port, rest, ok := cutPort(rest)
-	return ok && port != "" && slices.Contains(registered, "http://"+host+rest)
+	return ok && port != "" && slices.Contains(c.RedirectURIs, "http://"+host+rest)
 }
 
-// cutLoopback splits an http URI on loopback after its host.
-func cutLoopback(uri string) (host, rest string, ok bool) {
+// CutLoopback splits an http URI on loopback after its host.
+func CutLoopback(uri string) (host, rest string, ok bool) {
 	after, ok := strings.CutPrefix(uri, "http://")
 	if !ok {
 		return "", "", false
