@@ -11,7 +11,8 @@ import (
 )
 
 // TestGateWalkArounds tries to reach Synapse with the token of a locked user in every form that Synapse reads and a careless
-// proxy does not. Synapse itself takes them all, because it still remembers that token as good: that is asserted first.
+// proxy does not. Behind Caddy's own proxy they all arrive, because Synapse still remembers that token as good: that is
+// asserted first.
 func TestGateWalkArounds(t *testing.T) {
 	s := shared(t)
 	u := s.newUser(t)
@@ -36,14 +37,15 @@ func TestGateWalkArounds(t *testing.T) {
 		{"semicolon", "GET", whoamiPath + "?x=1;access_token=" + dead, "", nil, 401, "M_USER_LOCKED"},
 		{"escaped key", "GET", whoamiPath + "?%61ccess_token=" + dead, "", nil, 401, "M_USER_LOCKED"},
 		{"form", "POST", "/_matrix/client/v3/createRoom", hidden, []string{form, length}, 401, "M_MISSING_TOKEN"},
+		{"hop by hop", "GET", whoamiPath + "?access_token=" + dead, "", []string{"Connection: close, Authorization", "Authorization: Bearer " + friend.Token}, 401, "M_MISSING_TOKEN"},
 		{"form in capitals", "POST", "/_matrix/client/v3/createRoom", hidden, []string{strings.ToUpper(form) + "; charset=utf-8", length}, 401, "M_MISSING_TOKEN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if r := raw(t, s.synapse.URL(), c.method, c.target, c.body, c.header...); r.Status != http.StatusOK {
-				t.Errorf("got %s from Synapse itself, want 200: otherwise this shows nothing", r)
+			r := raw(t, s.plain, c.method, c.target, c.body, c.header...)
+			if r.Status != http.StatusOK || c.target != "/_matrix/client/v3/createRoom" && r.Text("user_id") != u.id {
+				t.Errorf("got %s behind a plain proxy, want 200 for %s: otherwise this shows nothing", r, u.id)
 			}
-			r := raw(t, s.Base, c.method, c.target, c.body, c.header...)
-			want(t, r, c.status, c.errcode)
+			want(t, raw(t, s.Base, c.method, c.target, c.body, c.header...), c.status, c.errcode)
 		})
 	}
 
@@ -53,7 +55,6 @@ func TestGateWalkArounds(t *testing.T) {
 		status       int
 		errcode      string
 	}{
-		{"hop by hop, with the dead one in the query", whoamiPath + "?access_token=" + dead, []string{"Connection: close, Authorization", "Authorization: Bearer " + friend.Token}, 401, "M_MISSING_TOKEN"},
 		{"hop by hop, dead", whoamiPath, []string{"Connection: Authorization", "Authorization: Bearer " + dead}, 401, "M_USER_LOCKED"},
 		{"hop by hop, live", whoamiPath, []string{"Connection: Authorization", "Authorization: Bearer " + friend.Token}, 200, ""},
 		{"two headers", whoamiPath, []string{"Authorization: Bearer " + friend.Token, "Authorization: Bearer " + dead}, 401, "M_MISSING_TOKEN"},

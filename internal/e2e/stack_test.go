@@ -27,6 +27,7 @@ type stack struct {
 	synapse *rig.Synapse
 	edge    *rig.Edge
 	rig.Client
+	plain string // of the shared stack only: the same Synapse behind nothing but Caddy's own proxy
 }
 
 // environment returns a variable that make e2e sets.
@@ -129,9 +130,15 @@ func shared(t *testing.T) *stack {
 }
 
 var sharedStack = sync.OnceValues(func() (*stack, error) {
+	ports, err := rig.FreePorts(1)
+	if err != nil {
+		return nil, err
+	}
 	s, err := layout("shared", func(s *stack) {
 		s.edge.Options += "\ntokens {\n\tcompat_ttl 60s\n}"
 		s.synapse.AppService = appService
+		s.edge.Sites = fmt.Sprintf("http://127.0.0.1:%d {\n\tbind 127.0.0.1\n\treverse_proxy %s\n}", ports[0], s.synapse.URL())
+		s.plain = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	})
 	if err == nil {
 		err = s.start()

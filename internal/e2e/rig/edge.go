@@ -26,6 +26,7 @@ type Edge struct {
 	Synapse      string
 	SecretFile   string
 	Options      string // further lines of the matrix_auth block
+	Sites        string // further sites
 
 	process *Process
 }
@@ -84,7 +85,7 @@ func (e *Edge) config() string {
 		site = e.URL()
 	}
 	p("%s {\n\tbind 127.0.0.1\n\tmatrix_homeserver\n}\n", site)
-	p("http://127.0.0.1:%d, http://localhost:%d {\n\tbind 127.0.0.1\n\tmatrix_auth internal\n}", e.InternalPort, e.InternalPort)
+	p("http://127.0.0.1:%d, http://localhost:%d {\n\tbind 127.0.0.1\n\tmatrix_auth internal\n}\n%s", e.InternalPort, e.InternalPort, e.Sites)
 	return b.String()
 }
 
