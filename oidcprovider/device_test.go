@@ -35,7 +35,7 @@ func (e *edge) decide(t testing.TB, userCode string, approve bool) error {
 	if err != nil {
 		return err
 	}
-	return e.DecideDeviceGrant(t.Context(), d.ID, browser, e.signedIn(t), approve)
+	return e.DecideDeviceGrant(t.Context(), auth.DecideDeviceParams{ID: d.ID, Browser: browser, Cookie: e.signedIn(t), Approve: approve, Scope: d.Scope})
 }
 
 // TestDEV01_DEV02_Answer: what clients need, in its types.

@@ -176,23 +176,23 @@ func deviceGrantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (store.Devi
 
 // DecideDeviceGrant is the signed-in person's yes or no. The first decision wins.
 //
-// ErrNotFound, ErrOtherBrowser, ErrExpired, ErrSignInNeeded, ErrDone. Gate: the Update that finds it pending.
-func (s *Service) DecideDeviceGrant(ctx context.Context, id ulid.ULID, browser store.Digest, cookie token.Secret, approve bool) error {
+// ErrNotFound, ErrOtherBrowser, ErrExpired, ErrSignInNeeded, ErrScopeDenied, ErrDone. Gate: the Update that finds it pending.
+func (s *Service) DecideDeviceGrant(ctx context.Context, p DecideDeviceParams) error {
 	err := s.update(ctx, func(tx *store.Tx) error {
-		d, err := deviceGrantOf(tx, id, browser)
+		d, err := deviceGrantOf(tx, p.ID, p.Browser)
 		if err != nil {
 			return err
 		}
 		if d.Status != store.GrantPending {
 			return ErrDone
 		}
-		bs, user, err := liveBrowserSession(tx, digest(cookie))
+		bs, user, err := liveBrowserSession(tx, digest(p.Cookie))
 		if err != nil {
 			return notSignedIn(err)
 		}
 		d.Status, d.UserID, d.BrowserSessionID, d.AuthTime, d.DecidedAt = store.GrantDenied, user.ID, bs.ID, bs.AuthenticatedAt, tx.Now()
-		if approve {
-			if err := s.fulfilDevice(tx, &d, &bs, &user); err != nil {
+		if p.Approve {
+			if err := s.fulfilDevice(tx, &d, &bs, &user, p.Scope); err != nil {
 				return err
 			}
 		}
@@ -201,14 +201,17 @@ func (s *Service) DecideDeviceGrant(ctx context.Context, id ulid.ULID, browser s
 	return notFound(err, "no such request")
 }
 
-// fulfilDevice makes it a yes. An admin scope is dropped unless an operator vouches for the client, the person has the right
-// to it, and the password was entered a moment ago.
-func (s *Service) fulfilDevice(tx *store.Tx, d *store.DeviceGrant, bs *store.BrowserSession, user *store.User) error {
+// fulfilDevice makes it a yes to a scope: not to more, which nobody was shown. An admin scope is dropped unless an operator
+// vouches for the client and the person has the right to it, and needs a password that was entered a moment ago.
+func (s *Service) fulfilDevice(tx *store.Tx, d *store.DeviceGrant, bs *store.BrowserSession, user *store.User, scope []string) error {
+	if !isPart(scope, d.Scope) {
+		return ErrScopeDenied
+	}
 	set := s.settings.Load()
 	if _, static := set.Clients[d.ClientID]; !static {
-		d.Scope = withoutAdmin(d.Scope)
+		scope = withoutAdmin(scope)
 	}
-	d.Scope = set.stillGranted(d.Scope, user)
+	d.Scope = set.stillGranted(scope, user)
 	if !adminAuthenticated(tx, bs, d.Scope) {
 		return ErrSignInNeeded
 	}

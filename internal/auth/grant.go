@@ -106,7 +106,7 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 // ago.
 func (s *Service) fulfil(tx *store.Tx, out *Approved, c *Client, bs *store.BrowserSession, user *store.User, scope []string) error {
 	g := &out.Grant
-	if slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(g.Scope, sc) }) {
+	if !isPart(scope, g.Scope) {
 		return ErrScopeDenied
 	}
 	scope = s.settings.Load().stillGranted(scope, user)
@@ -119,6 +119,11 @@ func (s *Service) fulfil(tx *store.Tx, out *Approved, c *Client, bs *store.Brows
 		return err
 	}
 	return tx.UpdateGrant(*g)
+}
+
+// isPart reports whether a scope has something, and nothing that is not in another.
+func isPart(scope, of []string) bool {
+	return len(scope) > 0 && !slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(of, sc) })
 }
 
 // adminAuthFor is how old the password may be with which an admin scope is granted.

@@ -112,6 +112,15 @@ type ApproveParams struct {
 	Scope   []string     // what is granted: a part of what was asked for, in the form asked for
 }
 
+// DecideDeviceParams is a person's yes or no to a device grant.
+type DecideDeviceParams struct {
+	ID      ulid.ULID
+	Browser store.Digest
+	Cookie  token.Secret // of the sign-in
+	Approve bool
+	Scope   []string // of a yes: what was shown, a part of what was asked for
+}
+
 // Approved is a fulfilled grant and its code.
 type Approved struct {
 	Grant store.Grant

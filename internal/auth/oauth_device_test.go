@@ -36,8 +36,12 @@ func (p *person) claim(typed string) (store.DeviceGrant, error) {
 	return p.k.ClaimDeviceGrant(p.Context(), typed, p.browser.Digest(), p.cookie, auth.From{Addr: authtest.Addr})
 }
 
-func (p *person) decide(d *device, approve bool) error {
-	return p.k.DecideDeviceGrant(p.Context(), d.ID, p.browser.Digest(), p.cookie, approve)
+func (p *person) decide(d *device, approve bool) error { return p.decideFor(d, approve, d.Scope) }
+
+func (p *person) decideFor(d *device, approve bool, scope []string) error {
+	return p.k.DecideDeviceGrant(p.Context(), auth.DecideDeviceParams{
+		ID: d.ID, Browser: p.browser.Digest(), Cookie: p.cookie, Approve: approve, Scope: scope,
+	})
 }
 
 // decided claims and decides.
@@ -402,6 +406,26 @@ func TestSCP09_AdminScopesOfDeviceGrants(t *testing.T) {
 	must(t, err)
 	mustBe(t, "with an old password", p.decide(d, true), auth.ErrSignInNeeded)
 	must(t, p.decide(d, false))
+}
+
+// What is granted to a device is what the page showed: not a right that the person got since, and nothing that was not asked for.
+func TestADeviceGetsWhatWasShown(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	shown := onDevice(phone)
+	d := p.device(staticID, append(slices.Clone(shown), mxid.ScopeAdmin))
+	_, err := p.claim(d.UserCode)
+	must(t, err)
+	must(t, k.SetAdmin(t.Context(), "alice", true))
+	for name, scope := range map[string][]string{"more": append(slices.Clone(d.Scope), "openid"), "another device": onDevice("TABLET000A"), "nothing": nil} {
+		mustBe(t, name, p.decideFor(d, true, scope), auth.ErrScopeDenied)
+	}
+	must(t, p.decideFor(d, true, shown))
+	out, err := d.poll()
+	must(t, err)
+	if !slices.Equal(out.Scope, shown) {
+		t.Errorf("got %v, want %v", out.Scope, shown)
+	}
 }
 
 // Starting is limited per address.

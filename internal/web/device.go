@@ -174,8 +174,9 @@ func (v *visit) device() error {
 	if d.Status == store.GrantPending && allow && v.form["mine"] != "yes" {
 		return v.showDevice(http.StatusUnprocessableEntity, &d, &c, in)
 	}
+	var scope []string
 	if allow {
-		scope := deviceScope(&d, &c, in)
+		scope = deviceScope(&d, &c, in)
 		if needsFreshPassword(scope, in, v.Now()) {
 			return v.redirect(withParam(here.signIn(), otherParam, "1"))
 		}
@@ -183,7 +184,9 @@ func (v *visit) device() error {
 			return v.redirect(here.path())
 		}
 	}
-	err = v.Service.DecideDeviceGrant(v.r.Context(), d.ID, v.browser.Digest(), v.cookies.Session(v.r), allow)
+	err = v.Service.DecideDeviceGrant(v.r.Context(), auth.DecideDeviceParams{
+		ID: d.ID, Browser: v.browser.Digest(), Cookie: v.cookies.Session(v.r), Approve: allow, Scope: scope,
+	})
 	switch {
 	case errors.Is(err, auth.ErrSignInNeeded):
 		return v.redirect(here.signIn())
