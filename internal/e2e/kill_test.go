@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,15 +74,19 @@ func TestKill(t *testing.T) {
 		total.add(a.counts)
 	}
 	t.Logf("%d kills: %+v", kills, total)
-	if total.logins == 0 || total.logouts == 0 || total.refreshes == 0 || total.lostLogins == 0 || total.lostRefreshes == 0 {
-		t.Errorf("got %+v, want some of each: otherwise this shows nothing", total)
+	for _, n := range []int{total.logins, total.refreshes, total.logouts, total.lostLogins, total.lostRefreshes, total.lostLogouts, total.unheard} {
+		if n == 0 {
+			t.Fatalf("got %+v, want some of each: otherwise this shows nothing", total)
+		}
 	}
 	s.compareDevices(t, boss, all)
 }
 
-// counts is what the actors did, for the log: a test that did nothing shows nothing.
+// counts is what the actors did: a test that did nothing shows nothing.
 type counts struct {
-	logins, refreshes, logouts, lostLogins, lostRefreshes, lostLogouts int
+	logins, refreshes, logouts             int // answered
+	lostLogins, lostRefreshes, lostLogouts int // sent, and never answered
+	unheard                                int // of those, the ones that ended a session all the same
 }
 
 func (c *counts) add(o counts) {
@@ -91,6 +96,7 @@ func (c *counts) add(o counts) {
 	c.lostLogins += o.lostLogins
 	c.lostRefreshes += o.lostRefreshes
 	c.lostLogouts += o.lostLogouts
+	c.unheard += o.unheard
 }
 
 // actor is a user with several devices who acts until the edge dies. Only its own goroutine touches it.
@@ -161,12 +167,15 @@ func (a *actor) step() bool {
 	}
 }
 
-// send makes a request; no answer is false, and any answer but 200 an error.
-func (a *actor) send(c rig.Client, method, path string, body any) (rig.Reply, bool) {
+// send makes a request; no answer is false, and any answer but 200 an error. lost counts the requests that were sent.
+func (a *actor) send(lost *int, c rig.Client, method, path string, body any) (rig.Reply, bool) {
 	ctx, cancel := contextFor(callTimeout)
 	defer cancel()
 	r, err := c.Do(ctx, method, path, body)
 	if err != nil {
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			*lost++
+		}
 		return r, false
 	}
 	if r.Status != http.StatusOK {
@@ -182,9 +191,8 @@ func (a *actor) signIn(again *held) bool {
 	if again != nil {
 		device = again.device
 	}
-	r, ok := a.send(a.Client, http.MethodPost, loginPath, a.user.loginBody(device, true))
+	r, ok := a.send(&a.counts.lostLogins, a.Client, http.MethodPost, loginPath, a.user.loginBody(device, true))
 	if !ok {
-		a.counts.lostLogins++
 		if again != nil {
 			again.doubt = ending
 		}
@@ -201,9 +209,8 @@ func (a *actor) signIn(again *held) bool {
 }
 
 func (a *actor) rotate(h *held) bool {
-	r, ok := a.send(a.Client, http.MethodPost, refreshPath, map[string]string{"refresh_token": h.refresh})
+	r, ok := a.send(&a.counts.lostRefreshes, a.Client, http.MethodPost, refreshPath, map[string]string{"refresh_token": h.refresh})
 	if !ok {
-		a.counts.lostRefreshes++
 		h.doubt = rotating
 		return false
 	}
@@ -213,13 +220,12 @@ func (a *actor) rotate(h *held) bool {
 }
 
 func (a *actor) look(h *held) bool {
-	_, ok := a.send(h.Client, http.MethodGet, whoamiPath, nil)
+	_, ok := a.send(new(int), h.Client, http.MethodGet, whoamiPath, nil)
 	return ok
 }
 
 func (a *actor) signOut(h *held) bool {
-	if _, ok := a.send(h.Client, http.MethodPost, logoutPath, nil); !ok {
-		a.counts.lostLogouts++
+	if _, ok := a.send(&a.counts.lostLogouts, h.Client, http.MethodPost, logoutPath, nil); !ok {
 		h.doubt = ending
 		return false
 	}
@@ -262,6 +268,7 @@ func (a *actor) checkHeld(h *held) error {
 		return err
 	}
 	if h.doubt == ending && r.Errcode() == "M_UNKNOWN_TOKEN" {
+		a.counts.unheard++
 		a.drop(h)
 		return nil
 	}
