@@ -105,12 +105,9 @@ func (s *server) DeviceAuthorization(ctx context.Context, r *op.ClientRequest[oi
 	if text, bad := isScopeError(err); bad {
 		return nil, oidc.ErrInvalidScope().WithDescription("%s", text)
 	}
-	if c.assertion != nil {
-		if err := s.o.Service.UseAssertion(ctx, c.of.ID, *c.assertion); err != nil {
-			return nil, s.tokenError(ctx, err)
-		}
-	}
-	d, code, err := s.o.Service.StartDeviceGrant(ctx, c.of.ID, scope, call.from)
+	d, code, err := s.o.Service.StartDeviceGrant(ctx, auth.StartDeviceParams{
+		ClientID: c.of.ID, Scope: scope, Assertion: c.assertion, From: call.from,
+	})
 	if err != nil {
 		return nil, s.tokenError(ctx, err)
 	}

@@ -137,8 +137,8 @@ func (s *Service) useAssertion(tx *store.Tx, clientID string, a *Assertion) erro
 	return tx.PutAssertion(store.Assertion{Key: key, ExpiresAt: a.ExpiresAt})
 }
 
-// UseAssertion consumes a client assertion that buys nothing which is stored (an introspection), or something that may be
-// asked for again. ErrClientUnknown: it has been used.
+// UseAssertion consumes a client assertion that buys nothing which is stored: an introspection. ErrClientUnknown: it has been
+// used.
 func (s *Service) UseAssertion(ctx context.Context, clientID string, a Assertion) error {
 	return s.update(ctx, func(tx *store.Tx) error { return s.useAssertion(tx, clientID, &a) })
 }

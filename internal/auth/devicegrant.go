@@ -25,10 +25,10 @@ const (
 	guessWindow   = 10 * time.Minute
 )
 
-// StartDeviceGrant begins the sign-in of a device that cannot show our pages (RFC 8628 §3.1). The client and the scope have
-// been checked. The device code is told once. ErrRateLimited.
-func (s *Service) StartDeviceGrant(ctx context.Context, client string, scope []string, from From) (store.DeviceGrant, token.Secret, error) {
-	if err := s.limits.spend(limitDeviceCode, s.settings.Load().DeviceCodeLimit, from.Addr); err != nil {
+// StartDeviceGrant begins the sign-in of a device that cannot show our pages (RFC 8628 §3.1). The device code is told once.
+// ErrRateLimited; ErrClientUnknown: the assertion has been used.
+func (s *Service) StartDeviceGrant(ctx context.Context, p StartDeviceParams) (store.DeviceGrant, token.Secret, error) {
+	if err := s.limits.spend(limitDeviceCode, s.settings.Load().DeviceCodeLimit, p.From.Addr); err != nil {
 		return store.DeviceGrant{}, token.Secret{}, err
 	}
 	code, err := s.random()
@@ -36,8 +36,8 @@ func (s *Service) StartDeviceGrant(ctx context.Context, client string, scope []s
 		return store.DeviceGrant{}, token.Secret{}, err
 	}
 	d := store.DeviceGrant{
-		DeviceCode: digest(code), ClientID: client, Scope: scope, Status: store.GrantPending,
-		Addr: addrText(from), UserAgent: cut(from.UserAgent, maxAgentLen),
+		DeviceCode: digest(code), ClientID: p.ClientID, Scope: p.Scope, Status: store.GrantPending,
+		Addr: addrText(p.From), UserAgent: cut(p.From.UserAgent, maxAgentLen),
 	}
 	if d.ID, err = s.newID(); err != nil {
 		return d, token.Secret{}, err
@@ -48,6 +48,9 @@ func (s *Service) StartDeviceGrant(ctx context.Context, client string, scope []s
 		}
 		err = s.spareUpdate(ctx, func(tx *store.Tx) error {
 			d.CreatedAt = tx.Now()
+			if err := s.useAssertion(tx, p.ClientID, p.Assertion); err != nil {
+				return err
+			}
 			return tx.InsertDeviceGrant(d)
 		})
 		if !errors.Is(err, store.ErrConflict) {

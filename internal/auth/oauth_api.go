@@ -112,6 +112,14 @@ type ApproveParams struct {
 	Scope   []string     // what is granted: a part of what was asked for, in the form asked for
 }
 
+// StartDeviceParams asks for a device to be signed in (RFC 8628 §3.1). The client has been authenticated, the scope checked.
+type StartDeviceParams struct {
+	ClientID  string
+	Scope     []string
+	Assertion *Assertion
+	From      From
+}
+
 // DecideDeviceParams is a person's yes or no to a device grant.
 type DecideDeviceParams struct {
 	ID      ulid.ULID

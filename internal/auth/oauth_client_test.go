@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
@@ -178,6 +180,18 @@ func TestGHSA3p3gvpw64w66_AssertionsAreUsedOnce(t *testing.T) {
 	k.Clock.Advance(store.DevicePollInterval)
 	_, err = k.RedeemDevice(t.Context(), auth.RedeemDeviceParams{DeviceCode: d.code, ClientID: client.ID, Assertion: once("3")})
 	must(t, err)
+	start := auth.StartDeviceParams{ClientID: client.ID, Scope: onDevice(phone), Assertion: once("3"), From: auth.From{Addr: authtest.Addr}}
+	before := deviceGrants(t, k)
+	_, _, err = k.StartDeviceGrant(t.Context(), start)
+	mustBe(t, "a device grant with a used assertion", err, auth.ErrClientUnknown)
+	if got := deviceGrants(t, k); got != before {
+		t.Errorf("got %d device grants, want %d", got, before)
+	}
+	start.Assertion = once("7")
+	_, _, err = k.StartDeviceGrant(t.Context(), start)
+	must(t, err)
+	_, _, err = k.StartDeviceGrant(t.Context(), start)
+	mustBe(t, "the next device grant with the same", err, auth.ErrClientUnknown)
 	service, err := k.Client(t.Context(), serviceID)
 	must(t, err)
 	_, err = k.ClientCredentials(t.Context(), auth.ClientCredentialsParams{Client: service, Assertion: once("1")})
@@ -202,6 +216,34 @@ func TestGHSA3p3gvpw64w66_AssertionsAreUsedOnce(t *testing.T) {
 	next.Assertion = once("6")
 	_, err = k.Redeem(t.Context(), next)
 	mustBe(t, "once more with the same", err, auth.ErrClientUnknown)
+}
+
+// What is refused leaves the assertion good: a device that has to wait signs no other.
+func TestARefusedDeviceGrantUsesNoAssertion(t *testing.T) {
+	k := provider(t, func(set *auth.Settings) { set.DeviceCodeLimit = auth.Limit{Burst: 1, Window: time.Minute} })
+	client := mustRegister(t, k, public("App"))
+	start := auth.StartDeviceParams{ClientID: client.ID, Scope: onDevice(phone), From: auth.From{Addr: authtest.Addr}}
+	_, _, err := k.StartDeviceGrant(t.Context(), start)
+	must(t, err)
+	start.Assertion = &auth.Assertion{ID: "jti", ExpiresAt: k.Now().Add(5 * time.Minute)}
+	_, _, err = k.StartDeviceGrant(t.Context(), start)
+	mustBe(t, "too soon", err, auth.ErrRateLimited)
+	k.Clock.Advance(time.Minute)
+	_, _, err = k.StartDeviceGrant(t.Context(), start)
+	must(t, err)
+}
+
+func deviceGrants(t *testing.T, k *authtest.Kit) (n int) {
+	t.Helper()
+	must(t, k.DB.View(func(tx *store.Tx) error {
+		n = 0
+		for _, err := range tx.DeviceGrants(ulid.ULID{}) {
+			must(t, err)
+			n++
+		}
+		return nil
+	}))
+	return n
 }
 
 // One assertion presented twenty times at once buys one thing.

@@ -26,7 +26,7 @@ type device struct {
 
 func (p *person) device(client string, scope []string) *device {
 	p.Helper()
-	d, code, err := p.k.StartDeviceGrant(p.Context(), client, scope, auth.From{Addr: authtest.Addr, UserAgent: "Phone/1"})
+	d, code, err := p.k.StartDeviceGrant(p.Context(), auth.StartDeviceParams{ClientID: client, Scope: scope, From: auth.From{Addr: authtest.Addr, UserAgent: "Phone/1"}})
 	must(p.T, err)
 	return &device{DeviceGrant: d, p: p, code: code}
 }
@@ -434,8 +434,8 @@ func TestDeviceGrantsAreLimited(t *testing.T) {
 	p := signIn(t, k, "alice")
 	p.device(staticID, onDevice(phone))
 	p.device(staticID, onDevice(phone))
-	_, _, err := k.StartDeviceGrant(t.Context(), staticID, onDevice(phone), auth.From{Addr: authtest.Addr})
+	_, _, err := k.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: staticID, Scope: onDevice(phone), From: auth.From{Addr: authtest.Addr}})
 	mustBe(t, "the third", err, auth.ErrRateLimited)
-	_, _, err = k.StartDeviceGrant(t.Context(), staticID, onDevice(phone), auth.From{Addr: netip.MustParseAddr("198.51.100.7")})
+	_, _, err = k.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: staticID, Scope: onDevice(phone), From: auth.From{Addr: netip.MustParseAddr("198.51.100.7")}})
 	must(t, err)
 }

@@ -164,7 +164,7 @@ func TestCaddySecurity264_267_XSS(t *testing.T) {
 		b.get(target)
 		b.harmless()
 	}
-	d, _, err := s.StartDeviceGrant(t.Context(), c.ID, matrixScope, auth.From{Addr: authtest.Addr, UserAgent: evil})
+	d, _, err := s.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: c.ID, Scope: matrixScope, From: auth.From{Addr: authtest.Addr, UserAgent: evil}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 func (s *site) deviceGrant(t *testing.T, c auth.Client) (store.DeviceGrant, token.Secret) {
 	t.Helper()
-	d, code, err := s.StartDeviceGrant(t.Context(), c.ID, matrixScope, auth.From{Addr: authtest.Addr, UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"})
+	d, code, err := s.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: c.ID, Scope: matrixScope, From: auth.From{Addr: authtest.Addr, UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}})
 	if err != nil {
 		t.Fatal(err)
 	}

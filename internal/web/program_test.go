@@ -48,7 +48,7 @@ func TestDeviceWithRightsOverTheServer(t *testing.T) {
 	const line = "Administer the whole server"
 	open := func(id string) {
 		t.Helper()
-		d, _, err := s.StartDeviceGrant(t.Context(), id, append(slices.Clone(matrixScope), mxid.ScopeAdmin), auth.From{Addr: authtest.Addr})
+		d, _, err := s.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: id, Scope: append(slices.Clone(matrixScope), mxid.ScopeAdmin), From: auth.From{Addr: authtest.Addr}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestOnlyWhatWasShownIsGranted(t *testing.T) {
 	b := s.signedInSurfer(t, "bob")
 	const line = "Administer the whole server"
 	scope := append(slices.Clone(matrixScope), mxid.ScopeAdmin)
-	d, _, err := s.StartDeviceGrant(t.Context(), c.ID, scope, auth.From{Addr: authtest.Addr})
+	d, _, err := s.StartDeviceGrant(t.Context(), auth.StartDeviceParams{ClientID: c.ID, Scope: scope, From: auth.From{Addr: authtest.Addr}})
 	if err != nil {
 		t.Fatal(err)
 	}
