@@ -24,7 +24,7 @@ func init() { caddy.RegisterModule(new(App)) }
 // their tokens. It has everything that exists once per homeserver; the handler `http.handlers.matrix_auth` serves it on the
 // sites that need it.
 //
-// It emits the events `login_succeeded`, `login_failed`, `session_started`, `session_ended`, `user_added`, `user_locked`,
+// It emits the events `login_succeeded`, `login_failed`, `session_started`, `session_ended`, `user_registered`, `user_locked`,
 // `password_changed`, `synapse_unreachable` and others like them, and logs all of them under `matrix_auth.audit`.
 //
 // It keeps its data in a directory of its own, which one process can use at a time.

@@ -56,7 +56,7 @@ func (s *Service) AddUser(ctx context.Context, p AddUserParams) (UserInfo, error
 	if err != nil {
 		return UserInfo{}, err
 	}
-	s.emit(Event{Name: "user_added", UserID: s.userID(u.Localpart)})
+	s.emit(Event{Name: "user_registered", UserID: s.userID(u.Localpart)})
 	var refused *refusedError
 	if err := s.settle(ctx, u.ID); errors.As(err, &refused) {
 		return UserInfo{}, refused
