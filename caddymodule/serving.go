@@ -122,6 +122,10 @@ func (a *App) lease(ctx context.Context) (e *engine, done func(), err error) {
 // answer answers a request for an endpoint of ours. internal: the site is the one that Synapse talks to, which asks at some
 // paths that clients have as well.
 func (a *App) answer(w http.ResponseWriter, r *http.Request, d route.Decision, internal bool) {
+	if r.Method == http.MethodOptions && forBrowsers(d) && !internal {
+		matrixerr.Preflight(w)
+		return
+	}
 	e, done, err := a.lease(r.Context())
 	if err != nil {
 		answerNotReady(w, r, d)
@@ -142,6 +146,12 @@ func (a *App) answer(w http.ResponseWriter, r *http.Request, d route.Decision, i
 	default:
 		a.serve.compat.ServeEndpoint(w, r, d.Endpoint)
 	}
+}
+
+// forBrowsers reports whether scripts of other origins may call an endpoint. Their browsers ask first, which needs no engine.
+func forBrowsers(d route.Decision) bool {
+	public := func(g route.Group) bool { return g == route.Discovery || g == route.OAuth || g == route.Compat }
+	return (public(d.Group) || public(d.Second)) && d.Endpoint != route.Authorize && d.Endpoint != route.Introspect
 }
 
 // notReadyRetry is when a client may try again.

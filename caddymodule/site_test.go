@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/route"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 )
 
 // TestPublicSite asks matrix_homeserver for what it serves, what it passes on, and what it keeps to itself.
@@ -247,6 +249,33 @@ func TestNotReady(t *testing.T) {
 	}
 }
 
+// TestCOR01_COR04_PreflightWithoutEngine: what browsers ask before a request is answered at once, whatever becomes of the request. Where no
+// script of another origin has any business they are not told to go on.
+func TestCOR01_COR04_PreflightWithoutEngine(t *testing.T) {
+	a := &App{ctx: caddy.Context{Context: dead()}, ready: make(chan struct{})}
+	for path, want := range map[string]int{
+		"/_matrix/client/v3/login":          204,
+		"/_matrix/client/v3/refresh":        204,
+		"/_matrix/client/v1/auth_metadata":  204,
+		"/.well-known/matrix/client":        204,
+		"/.well-known/openid-configuration": 204,
+		"/oauth2/token":                     204,
+		"/oauth2/userinfo":                  204,
+		"/oauth2/keys.json":                 204,
+		"/oauth2/introspect":                503,
+		"/authorize":                        503,
+		"/login":                            503,
+		"/account/":                         503,
+		"/health":                           503,
+	} {
+		w := httptest.NewRecorder()
+		a.answer(w, httptest.NewRequest("OPTIONS", path, nil), route.Match(path), false)
+		if w.Code != want || want == 204 && w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: got %d %v, want %d", path, w.Code, w.Header(), want)
+		}
+	}
+}
+
 // TestDEV05_NotReady: what polls is told to come back (RFC 8628 §3.5), and nobody else.
 func TestDEV05_NotReady(t *testing.T) {
 	const poll = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&client_id=c&device_code=d"
@@ -413,11 +442,39 @@ func (*recorder) Handle(_ context.Context, e caddy.Event) error {
 // TestEvents: Caddy's event handlers hear of what happens.
 func TestEvents(t *testing.T) {
 	e := newEdge(t)
-	e.mustLoad(strings.Replace(e.config("", ""), "\tgrace_period", "\tevents {\non login_succeeded matrix_auth_test\n}\n\tgrace_period", 1))
+	const happens = "user_registered session_started login_succeeded login_failed password_changed user_locked session_ended" +
+		" synapse_unreachable login_failed key_rotated"
+	on := ""
+	for _, name := range slices.Compact(slices.Sorted(strings.FieldsSeq(happens))) {
+		on += "on " + name + " matrix_auth_test\n"
+	}
+	e.mustLoad(strings.Replace(e.config("", ""), "\tgrace_period", "\tevents {\n"+on+"}\n\tgrace_period", 1))
+	service := e.app().engine.service
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
 	e.mustAddUser("alice")
-	e.mustLogin("alice", "PHONE")
-	if got := <-recorded; got != "login_succeeded @alice:example.org" {
-		t.Errorf("got %q", got)
+	access, _ := e.mustLogin("alice", "PHONE")
+	e.request("POST", "/_matrix/client/v3/login", "", `{"type":"m.login.password","user":"alice","password":"wrong"}`)
+	must(service.SetPassword(t.Context(), "alice", token.NewSecret(authtest.Password+"!"), false))
+	must(service.Lock(t.Context(), "alice"))
+	e.request("POST", "/_matrix/client/v3/logout", access, "")
+	must(service.Unlock(t.Context(), "alice"))
+	e.synapse.Fail(authtest.Down)
+	e.request("POST", "/_matrix/client/v3/login", "", `{"type":"m.login.password","user":"alice","password":"`+authtest.Password+`!"}`)
+	e.synapse.Heal()
+	must(service.RotateKeys(t.Context()))
+	for name := range strings.FieldsSeq(happens) {
+		want := name + " @alice:example.org"
+		if name == "synapse_unreachable" || name == "key_rotated" {
+			want = name + " <nil>" // They are about nobody.
+		}
+		if got := <-recorded; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
