@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -248,5 +249,52 @@ func TestBadInput_Pages(t *testing.T) {
 	b.expect(http.StatusOK, "Sign another device in?")
 	if v := s.MustVerdict(t, phone.AccessToken); v != auth.Active {
 		t.Errorf("the phone: got %v", v)
+	}
+}
+
+// invalid names the fields that are marked as wrong, and the one that has the focus.
+func (b *surfer) invalid() (marked, focused string) {
+	for n := range b.all("input") {
+		if attr(n, "aria-invalid") == "true" {
+			marked += " " + attr(n, "id")
+		}
+		for _, a := range n.Attr {
+			if a.Key == "autofocus" {
+				focused += " " + attr(n, "id")
+			}
+		}
+	}
+	return marked, focused
+}
+
+// TestTheFirstWrongFieldHasTheFocus: WCAG 2.2 §3.3.1. What is right is not marked.
+func TestTheFirstWrongFieldHasTheFocus(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	b := s.surfer(t)
+	for _, c := range []struct{ name, password, marked, focused string }{
+		{"alice", "wrong", " username password", " username"},
+		{"@alice:elsewhere.example", authtest.Password, " username", " username"},
+	} {
+		b.get("/login")
+		if marked, focused := b.invalid(); marked != "" || focused != " username" {
+			t.Errorf("at first: got%q marked,%q focused", marked, focused)
+		}
+		b.signIn(c.name, c.password)
+		if marked, focused := b.invalid(); marked != c.marked || focused != c.focused {
+			t.Errorf("%s: got %q marked, %q focused, want %q, %q", c.name, marked, focused, c.marked, c.focused)
+		}
+	}
+
+	// Who is asked for the password again has one field.
+	b.signIn("alice", authtest.Password)
+	b.get(b.start(s.client(t, store.Client{Name: "Element"}), store.Grant{LoginHint: "alice", MinAuthTime: s.Clock.Now().Add(time.Second)}))
+	b.expect(http.StatusOK, "Is it still you?")
+	if marked, focused := b.invalid(); marked != "" || focused != " password" {
+		t.Errorf("again: got %q marked, %q focused", marked, focused)
+	}
+	b.press("", url.Values{"password": {"wrong"}})
+	if marked, focused := b.invalid(); marked != " password" || focused != " password" {
+		t.Errorf("again and wrong: got %q marked, %q focused", marked, focused)
 	}
 }

@@ -20,14 +20,17 @@ type signInView struct {
 	Person  *person  // re-authentication
 	Notice  string   // names a text
 	Problem string   // names a text
-	Wrong   bool     // what was typed, rather than something else
 	Minutes int      // of a rate limit
 	Name    string
+	Wrong   wrong
 	Server  mxid.ServerName
 	Proof   *proof
 	Other   string // the page on which another account can be used
 	Cancel  *cancelForm
 }
+
+// wrong says which of the things typed were wrong. The first one has the focus.
+type wrong struct{ Name, Password bool }
 
 // cancelForm sends a person back to the program that asked, without signing in.
 type cancelForm struct {
@@ -176,9 +179,12 @@ func (v *visit) signInAgain(status int, problem string, err error) error {
 		v.note("signing in", err)
 	}
 	view.Problem, view.Name, view.Minutes = problem, oneLine(v.form["username"], maxShownName), v.retryAfter(err)
-	view.Wrong = status == http.StatusUnprocessableEntity
 	if view.Person != nil && view.Name != view.Person.Localpart { // Somebody else tried.
 		view.Person, view.Title = nil, "signin.title"
+	}
+	view.Wrong = wrong{
+		Name:     problem == "signin.foreign" || problem == "signin.wrong" && view.Person == nil,
+		Password: problem == "signin.wrong",
 	}
 	return v.show(status, "sign-in", view)
 }
