@@ -294,6 +294,7 @@ func TestTheFirstWrongFieldHasTheFocus(t *testing.T) {
 		t.Errorf("again: got %q marked, %q focused", marked, focused)
 	}
 	b.press("", url.Values{"password": {"wrong"}})
+	b.expect(http.StatusUnprocessableEntity, "That is not your password.")
 	if marked, focused := b.invalid(); marked != " password" || focused != " password" {
 		t.Errorf("again and wrong: got %q marked, %q focused", marked, focused)
 	}

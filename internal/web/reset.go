@@ -38,7 +38,7 @@ func (v *visit) reset(in *auth.SignedIn) error {
 	case err == nil:
 		return v.show(http.StatusOK, "reset-done", &resetView{frame: v.frame("resetdone.title"), Person: v.person(in)})
 	case errors.Is(err, auth.ErrBadCredentials):
-		return v.showReset(http.StatusUnprocessableEntity, in, resetView{Problem: "reset.wrong", Wrong: true}, nil)
+		return v.showReset(http.StatusUnprocessableEntity, in, resetView{Problem: "password.wrong", Wrong: true}, nil)
 	case errors.Is(err, auth.ErrRateLimited):
 		return v.showReset(http.StatusTooManyRequests, in, resetView{Problem: "signin.limited"}, err)
 	case errors.Is(err, auth.ErrUserLocked):

@@ -182,9 +182,12 @@ func (v *visit) signInAgain(status int, problem string, err error) error {
 	if view.Person != nil && view.Name != view.Person.Localpart { // Somebody else tried.
 		view.Person, view.Title = nil, "signin.title"
 	}
+	if problem == "signin.wrong" && view.Person != nil {
+		view.Problem = "password.wrong"
+	}
 	view.Wrong = wrong{
-		Name:     problem == "signin.foreign" || problem == "signin.wrong" && view.Person == nil,
-		Password: problem == "signin.wrong",
+		Name:     view.Problem == "signin.wrong" || view.Problem == "signin.foreign",
+		Password: view.Problem == "signin.wrong" || view.Problem == "password.wrong",
 	}
 	return v.show(status, "sign-in", view)
 }

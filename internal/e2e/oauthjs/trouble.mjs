@@ -49,7 +49,7 @@ const steps = {
             await page.goto(`${base}/account/reset`);
             await signIn();
             await reset();
-            assert.match(await alert(), /could not be reached just now, and nothing was changed/);
+            assert.match(await alert(), /did not answer just now, and it is not known whether/);
             await look("reset-unavailable");
         });
     },
