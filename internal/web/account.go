@@ -89,30 +89,30 @@ func (v *visit) afterSignIn(path string) destination {
 
 // action is what the query asks for (MSC4191, Matrix CS §account-management). Unknown actions lead to the list.
 func (v *visit) action() destination {
-	device := v.query["device_id"]
-	if _, err := mxid.ParseDeviceID(device); err != nil {
-		device = ""
-	}
+	to := destination{kind: toAccount}
 	switch strings.TrimPrefix(v.query["action"], "org.matrix.") {
 	case "device_view", "session_view":
-		if device != "" {
-			return destination{toDeviceView, device}
-		}
+		to.kind = toDeviceView
 	case "device_delete", "session_end":
-		if device != "" {
-			return destination{toDeviceEnd, device}
-		}
+		to.kind = toDeviceEnd
 	case "cross_signing_reset":
 		return destination{kind: toReset}
+	default:
+		return to
 	}
-	return destination{kind: toAccount}
+	device, err := mxid.ParseDeviceID(v.query["device_id"])
+	if err != nil { // None, or one that cannot be.
+		return destination{kind: toGone}
+	}
+	to.id = string(device)
+	return to
 }
 
 // accountAction goes to what the query asks for, or shows the list.
 func (v *visit) accountAction(in *auth.SignedIn) error {
 	to := v.action()
 	switch to.kind {
-	case toReset:
+	case toReset, toGone:
 		return v.redirect(to.path())
 	case toDeviceView, toDeviceEnd:
 		return v.goToDevice(in, to)

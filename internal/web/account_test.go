@@ -215,8 +215,36 @@ func TestACC02_ACC03_ACC04_ACC07_Actions(t *testing.T) {
 		}
 	}
 	b := s.signedInSurfer(t, "alice")
-	b.get("/account/?action=session_view&device_id=GONE")
-	b.expect(http.StatusOK, "That session does not exist")
+	for _, device := range []string{"&device_id=GONE", "", "&device_id=", "&device_id=%07", "&device_id=" + strings.Repeat("x", 256)} {
+		for _, action := range []string{"org.matrix.device_view", "session_end"} {
+			b.get("/account/?action=" + action + device)
+			b.expect(http.StatusOK, "Your account", "That session does not exist")
+			out := s.surfer(t)
+			out.get("/account/?action=" + action + device)
+			out.signIn("alice", authtest.Password)
+			out.expect(http.StatusOK, "That session does not exist")
+		}
+	}
+}
+
+// TestACC02_UnknownParameters: whatever they are, they change nothing; those that we know are read strictly.
+func TestACC02_UnknownParameters(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustLogin(t, "alice", "PHONE")
+	b := s.signedInSurfer(t, "alice")
+	for _, unknown := range []string{"x=1&x=2", "x=%ff", "%ff=x", "x=%zz", "x=1;y=2", "x=%00", "id_token_hint=" + strings.Repeat("x", 8000)} {
+		for _, query := range []string{unknown + "&action=device_view&device_id=PHONE", "action=device_view&device_id=PHONE&" + unknown} {
+			b.get("/account/?" + query)
+			if b.title() != "One of your sessions" {
+				t.Errorf("%.60s: got %d %q", query, b.status, b.title())
+			}
+		}
+	}
+	for _, known := range []string{"device_id=PHONE&device_id=DESK", "device_id=%00", "ui_locales=%ff"} {
+		b.get("/account/?action=device_view&" + known)
+		b.expect(http.StatusBadRequest, "This link is broken")
+	}
 }
 
 func TestACC08_CrossSigningReset(t *testing.T) {

@@ -220,7 +220,7 @@ func TestAUZ12_Reauthentication(t *testing.T) {
 	s.Clock.Advance(time.Hour)
 	b.get(b.start(c, store.Grant{MinAuthTime: s.Now()}))
 	b.press("", url.Values{"password": {"wrong"}})
-	b.expect(http.StatusUnprocessableEntity, "Is it still you?", "do not match")
+	b.expect(http.StatusUnprocessableEntity, "Is it still you?", "That is not your password")
 }
 
 // link is where a link leads.

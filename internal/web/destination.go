@@ -20,6 +20,7 @@ const (
 	toDevice     = "device"  // id: of the device grant's page
 	toDeviceView = "session_view"
 	toDeviceEnd  = "session_end" // id of both: the Matrix device
+	toGone       = "session_gone" // a session that nobody can name
 	toEndOthers  = "end_others"
 	toReset      = "cross_signing_reset"
 )
@@ -30,7 +31,7 @@ func parseDestination(q params) (destination, error) {
 	switch d.kind {
 	case "":
 		return destination{kind: toAccount}, nil
-	case toAccount, toEndOthers, toReset:
+	case toAccount, toGone, toEndOthers, toReset:
 		d.id = ""
 		return d, nil
 	case toConsent, toDevice:
@@ -58,6 +59,8 @@ func (d destination) path() string {
 		return "/device/" + d.id
 	case toDeviceView, toDeviceEnd:
 		return withQuery("/account/", url.Values{"action": {d.kind}, "device_id": {d.id}})
+	case toGone:
+		return withNotice("gone")
 	case toEndOthers:
 		return pathEndOthers
 	case toReset:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -20,12 +21,30 @@ const maxQuery = 16 << 10
 // params are the parameters of a query or a form, each sent once.
 type params map[string]string
 
-// parseParams reads parameters strictly: none twice, all of them text.
-func parseParams(raw string) (params, error) {
-	values, err := url.ParseQuery(raw)
+// pageParams are the parameters that our pages read from a URL.
+var pageParams = map[string]bool{
+	"kind": true, "id": true, otherParam: true, arrivedParam: true, localesParam: true, "code": true,
+	"action": true, "device_id": true, "notice": true, "from": true,
+}
+
+// parseQuery reads the parameters of a URL. What is in others than ours is nobody's business (MSC4191 has some to come).
+func parseQuery(raw string) (params, error) {
+	values, _ := url.ParseQuery(raw) // An error is about a parameter that nobody can read.
+	maps.DeleteFunc(values, func(name string, _ []string) bool { return !pageParams[name] })
+	return once(values)
+}
+
+// parseForm reads the fields of a form.
+func parseForm(body string) (params, error) {
+	values, err := url.ParseQuery(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadForm, err)
 	}
+	return once(values)
+}
+
+// once takes parameters strictly: none twice, all of them text.
+func once(values url.Values) (params, error) {
 	p := make(params, len(values))
 	for name, list := range values {
 		if len(list) != 1 {
@@ -55,5 +74,5 @@ func readForm(r *http.Request) (params, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: reading the form: %w", errBadForm, err)
 	}
-	return parseParams(string(b))
+	return parseForm(string(b))
 }

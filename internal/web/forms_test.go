@@ -208,7 +208,7 @@ func TestBadInput_Pages(t *testing.T) {
 	for _, target := range []string{
 		"/login?kind=session_view&id=PHONE&other=1&ui_locales=de", "/login?kind=consent&id=" + strings.TrimPrefix(grant, "/consent/") + "&other=1",
 		grant + "?signed_in=1&ui_locales=de", "/link?code=BCDFGHJK", device + "?signed_in=1", "/logout?ui_locales=en",
-		"/account/?action=device_view&device_id=PHONE&id_token_hint=x", "/account/?from=0&notice=ended", "/account/end-others?ui_locales=de",
+		"/account/?action=device_view&device_id=PHONE", "/account/?from=0&notice=ended", "/account/end-others?ui_locales=de",
 	} {
 		path, query, _ := strings.Cut(target, "?")
 		right, err := url.ParseQuery(query)

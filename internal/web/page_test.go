@@ -185,7 +185,7 @@ func FuzzQuery(f *testing.F) {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		p, err := parseParams(query)
+		p, err := parseQuery(query)
 		if err != nil {
 			return
 		}
@@ -199,7 +199,7 @@ func FuzzQuery(f *testing.F) {
 				t.Fatalf("%q leads to %q, %v", query, path, err)
 			}
 		}
-		again, err := parseDestination(must(parseParams(strings.TrimPrefix(d.signIn(), "/login?"))))
+		again, err := parseDestination(must(parseQuery(strings.TrimPrefix(d.signIn(), "/login?"))))
 		if err != nil || again != d {
 			t.Fatalf("got %v, %v, want %v", again, err, d)
 		}

@@ -53,7 +53,7 @@ func (v *visit) open() (err error) {
 	if len(v.r.URL.RawQuery) > maxQuery {
 		return errTooLong
 	}
-	if v.query, err = parseParams(v.r.URL.RawQuery); err != nil {
+	if v.query, err = parseQuery(v.r.URL.RawQuery); err != nil {
 		return err
 	}
 	if v.r.Method != http.MethodPost {
