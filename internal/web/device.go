@@ -178,7 +178,7 @@ func (v *visit) device() error {
 	if allow {
 		scope = deviceScope(&d, &c, in)
 		if needsFreshPassword(scope, in, v.Now()) {
-			return v.redirect(withParam(here.signIn(), otherParam, "1"))
+			return v.redirect(here.signIn())
 		}
 		if d.Status == store.GrantPending && v.form["shown"] != strings.Join(scope, " ") { // A right that the person has got since.
 			return v.redirect(here.path())

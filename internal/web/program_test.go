@@ -64,8 +64,8 @@ func TestDeviceWithRightsOverTheServer(t *testing.T) {
 	b.expect(http.StatusOK, line)
 	s.Clock.Advance(6 * time.Minute)
 	b.press("allow", url.Values{"mine": {"yes"}})
-	b.expect(http.StatusOK, "Sign in", "to continue to Console")
-	b.signIn("alice", authtest.Password)
+	b.expect(http.StatusOK, "Is it still you?", "to continue to Console", "@alice:example.org")
+	b.press("", url.Values{"password": {authtest.Password}})
 	b.press("allow", url.Values{"mine": {"yes"}})
 	b.expect(http.StatusOK, "Your other device is being signed in")
 }

@@ -69,7 +69,7 @@ func (v *visit) signInView() (view *signInView, done bool, err error) {
 	case toConsent:
 		needed, err = v.signInForGrant(view, to, in)
 	case toDevice:
-		err = v.signInForDevice(view, to)
+		needed, err = v.signInForDevice(view, to, in)
 	}
 	if err != nil {
 		return nil, false, err
@@ -106,17 +106,19 @@ func (v *visit) signInForGrant(view *signInView, to destination, in *auth.Signed
 	return g.Status == store.GrantPending && (d.next == askSignIn || d.next == askPassword), nil
 }
 
-func (v *visit) signInForDevice(view *signInView, to destination) error {
+// signInForDevice is signInForGrant for the request of a device.
+func (v *visit) signInForDevice(view *signInView, to destination, in *auth.SignedIn) (needed bool, err error) {
 	id, err := ulid.ParseStrict(to.id)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, c, err := v.deviceGrant(id)
+	d, c, err := v.deviceGrant(id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	view.Asking = v.program(&c, "")
-	return nil
+	stale := in != nil && d.Status == store.GrantPending && needsFreshPassword(deviceScope(&d, &c, in), in, v.Now())
+	return in == nil || stale, nil
 }
 
 func signInProof(to destination) browser.Proof {
