@@ -40,8 +40,9 @@ func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (sto
 
 // Grant returns an authorization request to the browser that started it, and its client.
 //
-// ErrNotFound; ErrOtherBrowser; ErrExpired: nobody has decided in time. ErrClientUnknown, ErrRedirectUnknown: the client has
-// gone or changed since, and nothing may be sent to where it wanted its answer.
+// ErrNotFound; ErrOtherBrowser; ErrExpired: nobody has decided in time, and here are the request and its client nevertheless.
+// ErrClientUnknown, ErrRedirectUnknown: the client has gone or changed since, and nothing may be sent to where it wanted its
+// answer.
 func (s *Service) Grant(_ context.Context, id ulid.ULID, browser store.Digest) (g store.Grant, c Client, err error) {
 	err = s.DB.View(func(tx *store.Tx) (err error) {
 		g, c, err = s.grantOf(tx, id, browser)
@@ -58,14 +59,17 @@ func (s *Service) grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (sto
 		return g, Client{}, err
 	case subtle.ConstantTimeCompare(g.Browser[:], browser[:]) != 1:
 		return store.Grant{}, Client{}, ErrOtherBrowser
-	case g.Status == store.GrantPending && !g.Pending(tx.Now()):
-		return store.Grant{}, Client{}, ErrExpired
 	}
 	c, err := s.clientIn(tx, g.ClientID)
-	if err == nil && !c.ReturnsTo(g.RedirectURI) {
-		err = ErrRedirectUnknown
+	switch {
+	case err != nil:
+		return store.Grant{}, Client{}, err
+	case !c.ReturnsTo(g.RedirectURI):
+		return store.Grant{}, Client{}, ErrRedirectUnknown
+	case g.Status == store.GrantPending && !g.Pending(tx.Now()):
+		return g, c, ErrExpired
 	}
-	return g, c, err
+	return g, c, nil
 }
 
 // ApproveGrant is the signed-in person's yes. Its code is derived from the browser's cookie, the grant and the person: a

@@ -289,14 +289,40 @@ func TestExpiredRequest(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
 	b := s.signedInSurfer(t, "alice")
-	path := b.start(s.client(t, store.Client{Name: "Element"}), store.Grant{})
-	b.get(path)
-	_, form := b.form("allow")
-	s.Clock.Advance(11 * time.Minute)
-	b.do(http.MethodPost, path, form.Encode())
-	b.expect(http.StatusGone, "This link has expired", "Reference")
+	for _, c := range []struct {
+		client store.Client
+		button string // that leads on
+		url    string
+		text   string
+	}{
+		{store.Client{Name: "Element"}, "Go back to Element (app.example.com)", "https://app.example.com/", "Go back to Element and start again"},
+		{store.Client{}, "Go back to app.example.com", "https://app.example.com/", "Go back to app.example.com and start again"},
+		{store.Client{Name: "App", RedirectURIs: []string{"com.example.app:/"}}, "Your account", "/account/", "Go back to App and start again"},
+	} {
+		path := b.start(s.client(t, c.client), store.Grant{})
+		b.get(path)
+		_, form := b.form("allow")
+		s.Clock.Advance(11 * time.Minute)
+		b.do(http.MethodPost, path, form.Encode())
+		b.expect(http.StatusGone, "This link has expired", "Reference", c.text)
+		if got := b.link(c.button); got != c.url {
+			t.Errorf("%s leads to %s, want %s", c.button, got, c.url)
+		}
+		stranger := s.surfer(t)
+		stranger.get("/login")
+		stranger.get(path)
+		stranger.expect(http.StatusBadRequest, "started in another browser")
+		if got := stranger.link("Your account"); got != "/account/" || strings.Contains(stranger.body, "example.com") {
+			t.Errorf("another browser is led to %s: %s", got, stranger.text())
+		}
+	}
 	b.get("/consent/01JD9K7W3QAAAAAAAAAAAAAAAA")
+	b.expect(http.StatusNotFound, "This link has expired", "Go back to the program or device")
+	b.get("/device/01JD9K7W3QAAAAAAAAAAAAAAAA")
 	b.expect(http.StatusNotFound, "This link has expired")
+	if got := b.link("Enter another code"); got != "/link" {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestManySessionsFitOnPages(t *testing.T) {

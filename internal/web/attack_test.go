@@ -298,8 +298,12 @@ func TestRFC9700_NoAnswerToARedirectURIThatWasTakenOut(t *testing.T) {
 		}
 		b.expect(http.StatusBadRequest, "leads somewhere else")
 	}
+	s.Clock.Advance(11 * time.Minute) // Nor is it a way back from a request that has expired.
 	b.get(shown)
 	b.expect(http.StatusBadRequest, "leads somewhere else")
+	if strings.Contains(b.body, "old.example.com") {
+		t.Error("the page names it")
+	}
 }
 
 // The fragment of a link to us goes no further than our answer, whichever it is: a browser carries it over every redirect and

@@ -48,6 +48,9 @@ func (v *visit) grant(text string) (store.Grant, auth.Client, error) {
 		return store.Grant{}, auth.Client{}, errNoPage
 	}
 	g, c, err := v.Service.Grant(v.r.Context(), id, v.browser.Digest())
+	if err == nil || errors.Is(err, auth.ErrExpired) {
+		v.restart = wayBack(v.program(&c, g.RedirectURI))
+	}
 	if err != nil {
 		return g, c, err
 	}

@@ -227,7 +227,7 @@ func TestAUZ12_Reauthentication(t *testing.T) {
 func (b *surfer) link(text string) string {
 	b.t.Helper()
 	for a := range b.all("a") {
-		if a.FirstChild != nil && a.FirstChild.Data == text {
+		if a.FirstChild != nil && plain(a.FirstChild.Data) == text {
 			return attr(a, "href")
 		}
 	}

@@ -19,7 +19,7 @@ const (
 	toConsent    = "consent" // id: of the grant
 	toDevice     = "device"  // id: of the device grant's page
 	toDeviceView = "session_view"
-	toDeviceEnd  = "session_end" // id of both: the Matrix device
+	toDeviceEnd  = "session_end"  // id of both: the Matrix device
 	toGone       = "session_gone" // a session that nobody can name
 	toEndOthers  = "end_others"
 	toReset      = "cross_signing_reset"

@@ -239,12 +239,15 @@ func (b *surfer) text() string {
 			s.WriteString(n.Data)
 		}
 	}
-	return strings.Join(strings.Fields(strings.NewReplacer("\u2068", "", "\u2069", "").Replace(s.String())), " ")
+	return strings.Join(strings.Fields(plain(s.String())), " ")
 }
+
+// plain is a text without the isolates.
+func plain(s string) string { return strings.NewReplacer("\u2068", "", "\u2069", "").Replace(s) }
 
 func (b *surfer) title() string {
 	for n := range b.all("h1") {
-		return strings.NewReplacer("\u2068", "", "\u2069", "").Replace(n.FirstChild.Data)
+		return plain(n.FirstChild.Data)
 	}
 	return ""
 }

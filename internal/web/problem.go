@@ -37,7 +37,7 @@ var problems = map[string]bool{
 type problemPage struct {
 	frame
 	Kind      string
-	Again     string // where to try again; empty: nowhere here
+	On        way // where it goes on
 	Reference string
 	Time      moment
 	Minutes   int // until it is worth trying again; 0: unknown
@@ -51,19 +51,30 @@ func (h *Handler) Problem(w http.ResponseWriter, r *http.Request, status int, ki
 	}
 	v := h.newVisit(w, r)
 	seconds, _ := strconv.Atoi(w.Header().Get("Retry-After"))
-	p := problemPage{Kind: kind, Reference: reference, Minutes: minutes(time.Duration(seconds) * time.Second)}
-	if kind == problemTooManyRequests || kind == problemUnavailable {
-		p.Again = v.here()
-	}
-	v.problem(status, p)
+	v.problem(status, problemPage{Kind: kind, Reference: reference, Minutes: minutes(time.Duration(seconds) * time.Second)})
 }
 
 func (v *visit) problem(status int, p problemPage) {
+	p.On = v.wayOn(p.Kind)
 	p.frame, p.Time = v.frame("problem."+p.Kind+".title"), v.moment(v.Now())
 	if err := v.show(status, "problem", &p); err != nil {
 		v.Log.Error("showing a problem", zap.Error(err))
 		http.Error(v.w, http.StatusText(status), status)
 	}
+}
+
+// wayOn is where a person goes on from a problem: to the same again, where that may help; to where a request can be made anew;
+// or to the account, which is there for everybody.
+func (v *visit) wayOn(kind string) way {
+	switch kind {
+	case problemTooManyRequests, problemUnavailable, problemStale:
+		return way{URL: v.here(), Text: "button.again"}
+	case problemExpired:
+		if v.restart.URL != "" {
+			return v.restart
+		}
+	}
+	return way{pathAccount, "button.account", v.restart.Asking}
 }
 
 // verdicts say which page an error gets.
@@ -108,13 +119,8 @@ func (v *visit) fail(err error) {
 	case p.Kind == problemUnavailable:
 		v.Log.Error("a page failed", fields...)
 		v.w.Header().Set("Retry-After", "2")
-		p.Again = v.here()
 	case p.Kind == problemTooManyRequests:
 		p.Minutes = v.retryAfter(err)
-		p.Again = v.here()
-		v.Log.Info("a page was refused", fields...)
-	case p.Kind == problemStale:
-		p.Again = v.here()
 		v.Log.Info("a page was refused", fields...)
 	default: // The person has its reference: so it has to be found.
 		v.Log.Info("a page was refused", fields...)

@@ -79,6 +79,14 @@ func returnTo(redirectURI string) (text, host string) {
 	return "return.app", oneLine(scheme, maxProgramName)
 }
 
+// wayBack leads to the website that a program is; an app has to be opened by hand.
+func wayBack(p *program) way {
+	if p.Return != "return.site" {
+		return way{Asking: p}
+	}
+	return way{"https://" + p.Host + "/", "button.back_site", p}
+}
+
 // asciiHost is the host of a URL in letters that cannot be mistaken (RFC 5891), with its port.
 func asciiHost(u *url.URL) string {
 	host, err := idna.Punycode.ToASCII(strings.ToLower(u.Hostname()))

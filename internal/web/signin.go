@@ -218,5 +218,6 @@ func (v *visit) deviceGrant(id ulid.ULID) (store.DeviceGrant, auth.Client, error
 	if !v.known {
 		return store.DeviceGrant{}, auth.Client{}, errNoCookie
 	}
+	v.restart = way{URL: "/link", Text: "button.other_code"}
 	return v.Service.DeviceGrant(v.r.Context(), id, v.browser.Digest())
 }

@@ -22,6 +22,14 @@ type visit struct {
 	browser auth.Browser
 	from    auth.From
 	csp     browser.Page
+	restart way // where a request that is over can be made anew; nowhere if nobody knows
+}
+
+// way is a link that leads on from a page.
+type way struct {
+	URL    string   // empty: there is none
+	Text   string   // names a text
+	Asking *program // whom the text is about
 }
 
 // The reasons why a request goes no further before package auth is asked.
