@@ -490,6 +490,30 @@ func TestREF12_Scope(t *testing.T) {
 	e.refresh(t, c, q.str("refresh_token"), "scope="+fullScope).want(t, 200, "")
 }
 
+// TestREF12_RFC6749_TheAnswerTellsTheScope: whoever asks for less keeps what was granted, and is told so (RFC 6749 §3.3, §6). The
+// token can do what the answer says.
+func TestREF12_RFC6749_TheAnswerTellsTheScope(t *testing.T) {
+	e := newEdge(t)
+	c := e.client(t)
+	granted := "openid profile " + fullScope
+	p := e.tokens(t, c, granted)
+	for _, asked := range []string{granted, fullScope, "profile " + fullScope, "", " " + strings.Replace(granted, " ", "  ", 1), "absent"} {
+		change := []string{"scope=" + asked}
+		if asked == "absent" {
+			change = nil
+		}
+		p = e.refresh(t, c, p.str("refresh_token"), change...)
+		p.want(t, 200, "")
+		if p.str("scope") != granted {
+			t.Errorf("%q: told %q, want %q", asked, p.str("scope"), granted)
+		}
+		info := e.get(t, "/oauth2/userinfo", "Authorization: Bearer "+p.str("access_token"))
+		if info.want(t, 200, ""); info.str("preferred_username") != "alice" {
+			t.Errorf("%q: got %s", asked, info.Body)
+		}
+	}
+}
+
 // TestREF13_NoAbsoluteEnd: a phone that slept for a year is signed in.
 func TestREF13_NoAbsoluteEnd(t *testing.T) {
 	e := newEdge(t)
