@@ -27,6 +27,7 @@ type consentView struct {
 // endedView is a session that a consent would end.
 type endedView struct {
 	Name   string // of its program; empty: it signed in with a password
+	Named  bool   // the program gave itself that name
 	Device mxid.DeviceID
 	Seen   moment
 }
@@ -119,7 +120,9 @@ func (v *visit) ends(in *auth.SignedIn, c *auth.Client, scope []string) (*endedV
 	if err != nil {
 		return nil, err
 	}
-	return &endedView{Name: v.sessionName(&info), Device: device, Seen: v.moment(seenAt(&info))}, nil
+	ended := &endedView{Device: device, Seen: v.moment(seenAt(&info))}
+	ended.Name, ended.Named = v.sessionName(&info)
+	return ended, nil
 }
 
 // answered shows what became of a request. A form gives the answer again while that is possible: an app may not have opened.

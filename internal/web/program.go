@@ -18,6 +18,7 @@ type program struct {
 	Name    string
 	Mark    string
 	Vouched bool   // the operator configured it; else it says all of this about itself
+	Named   bool   // it gave itself its name
 	Return  string // names a text: where the person goes back to
 	Host    string // in ASCII: of the redirect URI, or its scheme
 	Policy  string // https only
@@ -26,7 +27,8 @@ type program struct {
 
 // program describes a client in the page's language. redirectURI is where it wants the answer; empty: nowhere.
 func (v *visit) program(c *auth.Client, redirectURI string) *program {
-	p := &program{Name: oneLine(localized(c, "client_name", c.Name, v.lang.Code), maxProgramName), Vouched: c.Static}
+	p := &program{Vouched: c.Static}
+	p.Name, p.Named = v.nameOf(c)
 	p.Return, p.Host = returnTo(redirectURI)
 	if p.Name == "" {
 		p.Name = p.Host
@@ -38,6 +40,12 @@ func (v *visit) program(c *auth.Client, redirectURI string) *program {
 	p.Policy = secureLink(localized(c, "policy_uri", c.PolicyURI, v.lang.Code))
 	p.TOS = secureLink(localized(c, "tos_uri", c.TOSURI, v.lang.Code))
 	return p
+}
+
+// nameOf is what a program is called in the page's language; empty if it has no name. own: it gave itself that name.
+func (v *visit) nameOf(c *auth.Client) (name string, own bool) {
+	name = oneLine(localized(c, "client_name", c.Name, v.lang.Code), maxProgramName)
+	return name, name != "" && !c.Static
 }
 
 // localized is a client's value in a language, or the one for all (RFC 7591 §2.2): name#de before name#de-AT.

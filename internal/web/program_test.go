@@ -30,14 +30,68 @@ func configured(t *testing.T) (*site, auth.Client) {
 func TestSelfRegisteredProgramsAreToldApart(t *testing.T) {
 	s, c := configured(t)
 	s.MustAddUser(t, "alice")
-	b := s.signedInSurfer(t, "alice")
-	b.get(b.start(c, store.Grant{}))
-	b.expect(http.StatusOK, "Allow Console", "console.example.org")
-	if strings.Contains(b.text(), "calls itself") {
-		t.Error("the operator's own program is doubted")
+	own := s.client(t, store.Client{Name: "Console"})
+	app := s.client(t, store.Client{Name: "Console", RedirectURIs: []string{"com.example.app:/cb"}})
+	b := s.surfer(t)
+	for _, page := range []struct {
+		what                   string
+		configured, named, app []string // what the page says of a program
+		open                   func(auth.Client)
+	}{
+		{
+			"where the password goes", []string{"to continue to Console"},
+			[]string{"for a program that calls itself Console. Afterwards you go back to app.example.com."},
+			[]string{"for a program that calls itself Console. Afterwards you go back to the app com.example.app on this device."},
+			func(c auth.Client) { b.get(b.start(c, store.Grant{})) },
+		},
+		{
+			"where it is let in", []string{"Allow Console", "go back to console.example.org"},
+			[]string{"The program calls itself Console. Example has not checked that.", "go back to app.example.com"},
+			[]string{"The program calls itself Console. Example has not checked that.", "the app com.example.app"},
+			func(c auth.Client) {
+				b = s.signedInSurfer(t, "alice")
+				b.get(b.start(c, store.Grant{}))
+			},
+		},
+		{
+			"where it has a session", []string{"ProgramConsole"}, []string{"Programcalls itself Console"}, []string{"Programcalls itself Console"},
+			func(c auth.Client) {
+				b.approved(c)
+				b.get("/account/?action=session_view&device_id=KFJWQZNB")
+			},
+		},
+		{
+			"where its session would end", []string{"of Console, last used"}, []string{"of a program that calls itself Console, last used"},
+			[]string{"of a program that calls itself Console, last used"},
+			func(c auth.Client) {
+				b.approved(c)
+				b.get(b.start(s.client(t, store.Client{RedirectURIs: []string{"https://third.example.com/"}}), store.Grant{}))
+			},
+		},
+		{
+			"among all", []string{"Console"}, []string{"Console", "The names are what the programs call themselves."},
+			[]string{"Console", "The names are what the programs call themselves."},
+			func(c auth.Client) {
+				b.approved(c)
+				b.get("/account/")
+			},
+		},
+	} {
+		for _, of := range []struct {
+			client auth.Client
+			texts  []string
+		}{{c, page.configured}, {own, page.named}, {app, page.app}} {
+			page.open(of.client)
+			for _, text := range of.texts {
+				if !strings.Contains(b.text(), text) {
+					t.Errorf("%s: %q is not on the page: %s", page.what, text, b.text())
+				}
+			}
+			if of.client.Static && strings.Contains(b.text(), "call") {
+				t.Errorf("%s: the operator's own program is doubted: %s", page.what, b.text())
+			}
+		}
 	}
-	b.get(b.start(s.client(t, store.Client{Name: "Console"}), store.Grant{}))
-	b.expect(http.StatusOK, "The program calls itself Console. Example has not checked that.")
 }
 
 // TestDeviceWithRightsOverTheServer: never for a program that registered itself, and for a fresh password.
@@ -105,7 +159,9 @@ func TestOnlyWhatWasShownIsGranted(t *testing.T) {
 func TestProgramsWithoutAName(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")
-	b := s.signedInSurfer(t, "alice")
+	b := s.surfer(t)
 	b.get(b.start(s.client(t, store.Client{}), store.Grant{}))
-	b.expect(http.StatusOK, "Allow app.example.com to use your account?")
+	b.expect(http.StatusOK, "to continue to app.example.com")
+	b.signIn("alice", authtest.Password)
+	b.expect(http.StatusOK, "Allow app.example.com to use your account?", "Example does not know this program.")
 }

@@ -24,6 +24,7 @@ type accountView struct {
 	Notice   string // names a text
 	Person   *person
 	Sessions []sessionView
+	Named    bool   // some have names that they gave themselves
 	Others   bool   // there is something else to end
 	Next     string // the page with older sessions; empty: none
 }
@@ -32,6 +33,7 @@ type accountView struct {
 type sessionView struct {
 	Path   string
 	Name   string // of its program; empty: nobody knows
+	Named  bool   // the program gave itself that name
 	Kind   string // names a text: how it signed in
 	Mark   string
 	This   bool // approved in this browser
@@ -54,6 +56,7 @@ type endOthersView struct {
 	frame
 	Programs bool          // some of them are of programs
 	Sessions []sessionView // the first of them; none: there is nothing to end
+	Named    bool          // some have names that they gave themselves
 	More     int           // how many are not among them
 	Proof    *proof
 }
@@ -80,6 +83,7 @@ func (v *visit) showAccount(in *auth.SignedIn, notice string) error {
 		view.Next = pathAccount + "?from=" + strconv.Itoa(to)
 	}
 	view.Sessions = v.sessionViews(in, all[from:to])
+	view.Named = slices.ContainsFunc(view.Sessions, isNamed)
 	return v.show(http.StatusOK, "account", &view)
 }
 
@@ -118,7 +122,6 @@ func (v *visit) sessionViews(in *auth.SignedIn, all []auth.SessionInfo) []sessio
 func (v *visit) sessionView(in *auth.SignedIn, s *auth.SessionInfo) sessionView {
 	view := sessionView{
 		Path:   pathSessions + s.ID.String(),
-		Name:   v.sessionName(s),
 		Kind:   "session.kind." + s.Kind.String(),
 		This:   isThis(in, s),
 		Agent:  describeAgent(s.LastSeen.UserAgent),
@@ -127,20 +130,23 @@ func (v *visit) sessionView(in *auth.SignedIn, s *auth.SessionInfo) sessionView 
 		Seen:   v.moment(seenAt(s)),
 		Since:  v.moment(s.CreatedAt),
 	}
+	view.Name, view.Named = v.sessionName(s)
 	view.Mark = mark(cmp.Or(view.Name, view.Agent, string(view.Device), "?"))
 	return view
 }
 
-// sessionName is what the session's program calls itself; empty if it told no name.
-func (v *visit) sessionName(s *auth.SessionInfo) string {
+func isNamed(s sessionView) bool { return s.Named }
+
+// sessionName is the name of the session's program; empty if it has none. own: the program chose it.
+func (v *visit) sessionName(s *auth.SessionInfo) (name string, own bool) {
 	if s.ClientID == "" {
-		return ""
+		return "", false
 	}
 	c, err := v.Service.Client(v.r.Context(), s.ClientID)
 	if err != nil {
-		return ""
+		return "", false
 	}
-	return oneLine(localized(&c, "client_name", c.Name, v.lang.Code), maxProgramName)
+	return v.nameOf(&c)
 }
 
 // goToDevice goes to the session on a device.
@@ -217,7 +223,7 @@ func (v *visit) endOthersPage(in *auth.SignedIn) error {
 		title = "others.none.title"
 	}
 	return v.show(http.StatusOK, "end-others", &endOthersView{
-		frame: v.frame(title), Programs: len(programs) > 0, Sessions: shown, More: len(programs) + len(browsers) - len(shown),
+		frame: v.frame(title), Programs: len(programs) > 0, Sessions: shown, Named: slices.ContainsFunc(shown, isNamed), More: len(programs) + len(browsers) - len(shown),
 		Proof: v.proof(endOthersProof(in)),
 	})
 }

@@ -83,7 +83,7 @@ const tokens = await step("AUZ-24: allow, go back, and there is no second code",
 await step("AUZ-22: the session that a new one takes the device of is named", async () => {
     const other = await Client.register(base, "http://127.0.0.1/callback", { port: site.port, client_name: "Something else" });
     await page.goto(other.url({ scope: `${matrixScope("THEDEVICE1")} profile email` }));
-    assert.match(await page.locator("main").innerText(), /ends the session on device THEDEVICE1 of Element/);
+    assert.match(await page.locator("main").innerText(), /ends the session on device THEDEVICE1 of a program that calls itself Element/);
     await look("consent-takes-device");
     await press("Cancel");
     const { url } = await site.visit((v) => v.url.startsWith("/callback"));
