@@ -15,6 +15,7 @@ import (
 // Bounds of what a client says about itself.
 const (
 	maxName      = 100 // characters
+	maxMarks     = 8   // above and below one letter: more than any script has, and too few to cover the lines around it
 	maxLocalized = 20
 	maxKeys      = 10
 	minRSABits   = 2048 // RFC 7518 §3.3
@@ -23,14 +24,36 @@ const (
 // checkNames keeps out what could make a page say something else than it says.
 func checkNames(m *clientMetadata) error {
 	if m.Name != "" && !isName(m.Name) {
-		return badMetadata("client_name is too long or has control characters")
+		return badMetadata("client_name is too long, has control characters, or shows as nothing or over more than itself")
 	}
 	return nil
 }
 
-// isName reports whether a name is short and shows as it is: no controls, nothing that turns the direction of writing.
+// isName reports whether a name is short and shows as it is: no controls, nothing that turns the direction of writing,
+// nothing that covers what stands around it, something to be seen.
 func isName(s string) bool {
-	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxName && strings.IndexFunc(s, isHidden) < 0
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxName && !strings.ContainsFunc(s, isHidden) &&
+		strings.ContainsFunc(s, isSeen) && !isHeaped(s)
+}
+
+func isHeaped(s string) bool {
+	marks := 0
+	for _, r := range s {
+		if marks++; !unicode.In(r, unicode.Mn, unicode.Me) {
+			marks = 0
+		}
+		if marks > maxMarks {
+			return true
+		}
+	}
+	return false
+}
+
+// isSeen reports whether a character is one to know something by: not a space, a stop, or a mark that is nothing without a
+// letter, nor what is invisible by definition (Unicode §5.21). All of them have their place between others.
+func isSeen(r rune) bool {
+	const brailleBlank = '\u2800' // a symbol without ink
+	return unicode.In(r, unicode.L, unicode.N, unicode.S) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) && r != brailleBlank
 }
 
 func isHidden(r rune) bool {

@@ -159,6 +159,7 @@ func TestREG09_Localized(t *testing.T) {
 	members := []string{
 		`"client_name#de":"Anwendung"`, `"policy_uri#de":"https://example.com/de"`, `"tos_uri#fr":"https://evil.example/"`, `"client_name#fr":7`,
 		`"client_name#":"x"`, `"client_name#e n":"x"`, `"redirect_uris#de":["https://evil.example/"]`, `"client_name#ar":"a\u202eb"`,
+		`"client_name#he":"\u200b"`,
 	}
 	for i := range 30 {
 		members = append(members, fmt.Sprintf(`"client_name#x-%02d":"n"`, i))
@@ -171,8 +172,19 @@ func TestREG09_Localized(t *testing.T) {
 			n++
 		}
 	}
-	if n != 20 || p.str("client_name#de") != "Anwendung" || p.object["tos_uri#fr"] != nil || p.object["client_name#ar"] != nil || p.object["redirect_uris#de"] != nil {
+	if n != 20 || p.str("client_name#de") != "Anwendung" || p.object["tos_uri#fr"] != nil || p.object["client_name#ar"] != nil || p.object["client_name#he"] != nil || p.object["redirect_uris#de"] != nil {
 		t.Errorf("got %d of them: %s", n, p.Body)
+	}
+}
+
+// TestREG09_NamesOfAllScripts: what keeps invisible names out lets every script in.
+func TestREG09_NamesOfAllScripts(t *testing.T) {
+	e := newEdge(t)
+	for _, name := range []string{"Element", "نرم\u200cافزار", "क्\u200dष", "น้ำ", "བསྒྲུབས", "Vie\u0323\u0302t", "👩\u200d💻", "❤\ufe0f", "3", "C++", " Element "} {
+		p := e.register(t, `{"client_uri":"https://example.com","redirect_uris":["https://example.com/cb"],"client_name":"`+name+`"}`)
+		if p.Code != 201 || p.str("client_name") != name {
+			t.Errorf("%q: got %d %s", name, p.Code, p.Body)
+		}
 	}
 }
 
@@ -279,6 +291,11 @@ func TestREG17_REG23_Errors(t *testing.T) {
 		{`{` + rest + `,"client_name":"a\u0000b"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"client_name":"a\u202eb"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"client_name":"a\u2066b"}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":" . "}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":"\u200b\u200d"}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":"\u3164\u2800\u00ad\u2003"}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":"\u0301\u20dd\ufe0f"}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":"a` + strings.Repeat(`\u0301`, 9) + `"}`, "invalid_client_metadata"},
 		{`{` + rest + ",\"client_name\":\"a\xffb\"}", "invalid_client_metadata"},
 		{`{` + rest + `,"token_endpoint_auth_method":"client_secret_jwt"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"token_endpoint_auth_method":"private_key_jwt"}`, "invalid_client_metadata"},
