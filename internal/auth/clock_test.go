@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,55 @@ func TestAClockStepDoesNotTouchAGrace(t *testing.T) {
 				k.Clock.Advance(50 * time.Second)
 				_, err := refresh(k, t, in.RefreshToken)
 				mustBeUnknown(t, "refreshing after the grace", err)
+			})
+		}
+	}
+}
+
+// The end of an access token is a time of the wall clock, in memory as on disk: setting the clock moves everybody nearer to it or
+// away from it alike, and who asks before and after a session has left memory hears the same.
+func TestAClockStepMovesTheEndsOfAccessTokens(t *testing.T) {
+	for name, get := range map[string]func(k *authtest.Kit) auth.Tokens{
+		"of a login": func(k *authtest.Kit) auth.Tokens { return k.MustLogin(t, "alice", "") },
+		"of a refresh": func(k *authtest.Kit) auth.Tokens {
+			in := k.MustLogin(t, "alice", "")
+			k.MustVerdict(t, in.AccessToken) // The session is in memory when it changes.
+			return k.MustRefresh(t, in.RefreshToken)
+		},
+	} {
+		for _, evicted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, evicted: %v", name, evicted), func(t *testing.T) {
+				k := stepping(t, func(s *auth.Settings) { s.CompatTTL = 5 * time.Minute })
+				in := get(k)
+				for _, c := range []struct {
+					step, advance time.Duration
+					left          time.Duration
+					want          auth.Verdict
+				}{
+					{0, 0, 5 * time.Minute, auth.Active},
+					{10 * time.Minute, 0, -5 * time.Minute, auth.Expired},
+					{-10 * time.Minute, time.Minute, 4 * time.Minute, auth.Active},
+					{-time.Hour, 10 * time.Minute, 54 * time.Minute, auth.Active},
+					{54*time.Minute - time.Millisecond, 0, time.Millisecond, auth.Active},
+					{time.Millisecond, 0, 0, auth.Expired},
+				} {
+					k.Clock.Step(c.step)
+					k.Clock.Advance(c.advance)
+					if evicted {
+						k.ForgetLive(true)
+					}
+					if got := k.MustVerdict(t, in.AccessToken); got != c.want {
+						t.Errorf("%v before the end: got %v, want %v", c.left, got, c.want)
+					}
+					if c.want != auth.Active {
+						continue
+					}
+					i, err := k.Introspect(t.Context(), in.AccessToken.Reveal())
+					must(t, err)
+					if got := i.ExpiresAt.Sub(k.Now()).Round(time.Microsecond); got != c.left {
+						t.Errorf("%v before the end: introspection says %v", c.left, got)
+					}
+				}
 			})
 		}
 	}

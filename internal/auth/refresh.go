@@ -146,7 +146,7 @@ func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session)
 	if _, err = io.ReadFull(&s.rand, r.nonce[:]); err != nil {
 		return nil, fmt.Errorf("reading randomness: %w", err)
 	}
-	r.fresh.AccessExpiresAt = s.now().Add(r.ttl)
+	r.fresh.AccessExpiresAt = s.now().Round(0).Add(r.ttl) // An end is a time of the wall clock, as the store keeps it.
 	r.seal, err = token.Seal(t, sess.ID[:], r.nonce, r.fresh)
 	return r, err
 }
