@@ -32,5 +32,7 @@ func (s *Service) SetMaxLive(n int) { s.live.most = n / liveShards }
 // WantsFlush reports whether live sessions ask for what is unsaved to be written.
 func (s *Service) WantsFlush() bool { return len(s.live.full) > 0 }
 
-// SetBounds lowers what may be kept of clients and of pending grants.
-func (s *Service) SetBounds(clients, grants int) { s.bounds = bounds{clients: clients, grants: grants} }
+// SetBounds lowers what may be kept of clients and of pending grants, and the bytes of each.
+func (s *Service) SetBounds(clients, grants, bytes int) {
+	s.bounds = bounds{clients: clients, grants: grants, bytes: bytes}
+}

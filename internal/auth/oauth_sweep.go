@@ -15,6 +15,7 @@ const (
 	clientUnusedFor = 7 * 24 * time.Hour // a registration that nobody uses goes after that long
 	maxClients      = 100_000            // beyond them the oldest never used ones give way
 	maxPending      = 100_000            // pending grants
+	maxBytes        = 128 << 20          // of each of the two, and of pending device grants
 	redeemUnusedFor = time.Hour          // a redeemed session on a device ends if nobody presents its tokens for that long
 	reasonUnused    = "unused"
 )
@@ -23,6 +24,31 @@ const (
 type bounds struct {
 	clients int // registrations
 	grants  int // pending grants, and as many pending device grants
+	bytes   int // of the texts in each of the three
+}
+
+// tally counts records of one kind against their bounds. Too many bytes are for those to make good that are larger than if all were
+// equal: whoever fills the store with large ones drives out nobody's small ones.
+type tally struct{ most, mostBytes, n, bytes int }
+
+func (t *tally) add(size int)    { t.n++; t.bytes += size }
+func (t *tally) remove(size int) { t.n--; t.bytes -= size }
+
+// over reports whether a record of some size has to give way.
+func (t *tally) over(size int) bool {
+	return t.n > t.most || t.bytes > t.mostBytes && t.large(size)
+}
+
+func (t *tally) large(size int) bool { return size > t.mostBytes/t.most }
+
+// textSize is the number of bytes in texts.
+func textSize(lists ...[]string) (n int) {
+	for _, list := range lists {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	return n
 }
 
 // sweepOAuth removes what is over of the OAuth provider: grants, sign-ins, client assertions, clients that nobody uses,
@@ -92,28 +118,28 @@ func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error 
 	return nil
 }
 
-// excess finds the oldest pending records of a table beyond a bound.
+// excess finds the oldest records of a table that are over their bounds, of those that nobody who signed in has decided.
 func excess[T any](
-	bound int, all func(tx *store.Tx) iter.Seq2[T, error], pending func(*T) bool, drop func(tx *store.Tx, record *T) error,
+	bound tally, all func(tx *store.Tx) iter.Seq2[T, error], open func(*T) bool, size func(*T) int, drop func(tx *store.Tx, record *T) error,
 ) finder {
 	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-		n := 0
+		n := bound
 		for r, err := range all(tx) {
 			if err != nil {
 				return err
 			}
-			if pending(&r) {
-				n++
+			if open(&r) {
+				n.add(size(&r))
 			}
 		}
 		for r, err := range all(tx) {
-			if err != nil || n <= bound {
+			if err != nil {
 				return err
 			}
-			if !pending(&r) {
+			if !open(&r) || !n.over(size(&r)) {
 				continue
 			}
-			n--
+			n.remove(size(&r))
 			if !remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
 				return nil
 			}
@@ -122,12 +148,16 @@ func excess[T any](
 	}
 }
 
+// excessGrants counts those that were denied, too: that needs no sign-in.
 func (s *Service) excessGrants() finder {
-	pending := func(g *store.Grant) bool { return g.Status == store.GrantPending }
+	open := func(g *store.Grant) bool { return g.Status == store.GrantPending || g.Status == store.GrantDenied }
+	size := func(g *store.Grant) int {
+		return textSize(g.Scope, g.Prompt, []string{g.ClientID, g.RedirectURI, g.State, g.Nonce, g.LoginHint, g.UILocales})
+	}
 	all := func(tx *store.Tx) iter.Seq2[store.Grant, error] { return tx.Grants(ulid.ULID{}) }
-	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.Grant) error {
+	return excess(tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}, all, open, size, func(tx *store.Tx, found *store.Grant) error {
 		g, err := tx.Grant(found.ID)
-		if err != nil || !pending(&g) { // decided meanwhile
+		if err != nil || !open(&g) { // approved meanwhile
 			return err
 		}
 		return tx.RemoveGrant(g.ID)
@@ -135,11 +165,12 @@ func (s *Service) excessGrants() finder {
 }
 
 func (s *Service) excessDeviceGrants() finder {
-	pending := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
+	open := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
+	size := func(d *store.DeviceGrant) int { return textSize(d.Scope, []string{d.ClientID, d.UserAgent}) }
 	all := func(tx *store.Tx) iter.Seq2[store.DeviceGrant, error] { return tx.DeviceGrants(ulid.ULID{}) }
-	return excess(s.bounds.grants, all, pending, func(tx *store.Tx, found *store.DeviceGrant) error {
+	return excess(tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}, all, open, size, func(tx *store.Tx, found *store.DeviceGrant) error {
 		d, err := tx.DeviceGrant(found.ID)
-		if err != nil || !pending(&d) { // decided meanwhile
+		if err != nil || !open(&d) { // decided meanwhile
 			return err
 		}
 		return tx.RemoveDeviceGrant(d.ID)
@@ -198,42 +229,51 @@ func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 // unusedClients finds registrations that nobody has used for a week, and beyond the bound the oldest that nobody ever used. A
 // client is used by a sign-in, not by the request for one, which anybody can make.
 //
-// Those with a grant that is under way neither give way nor count: whoever is at our pages gets to the end of them. They are
-// at most as many as pending grants, which have bounds of their own, and those that people who are signed in have approved: so
-// the clients are bounded too, and a flood of requests drives out no registration that is new. What is under way is decided in
-// the snapshot; of a grant that begins just then the page says that the client is gone. Without trust in the clock nothing goes
-// for its age.
+// Those with a grant that is under way neither give way nor count, unless they are large: whoever is at our pages gets to the end
+// of them. They are at most as many as pending grants, which have bounds of their own, and those that people who are signed in
+// have approved: so the clients are bounded too, and a flood of requests drives out no registration that is new. What is under way
+// is decided in the snapshot; of a grant that begins just then the page says that the client is gone. Without trust in the clock
+// nothing goes for its age.
 func (s *Service) unusedClients(trusted bool) finder {
 	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 		busy, err := clientsUnderWay(tx)
 		if err != nil {
 			return err
 		}
-		n := 0
+		n := tally{most: s.bounds.clients, mostBytes: s.bounds.bytes}
+		counts := func(c *store.Client) bool { return !busy[c.ID] || n.large(clientSize(c)) }
 		for c, err := range tx.Clients("") {
 			if err != nil {
 				return err
 			}
-			if !busy[c.ID] {
-				n++
+			if counts(&c) {
+				n.add(clientSize(&c))
 			}
 		}
 		for c, err := range tx.Clients("") {
 			if err != nil {
 				return err
 			}
-			old := trusted && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor
-			excess := n > s.bounds.clients && c.UsedAt.IsZero()
-			if !old && !excess || busy[c.ID] || inUse(tx, c.ID) {
+			old := trusted && !busy[c.ID] && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor
+			excess := counts(&c) && c.UsedAt.IsZero() && n.over(clientSize(&c))
+			if !old && !excess || inUse(tx, c.ID) {
 				continue
 			}
-			n--
+			n.remove(clientSize(&c))
 			if !remove(func(tx *store.Tx) error { return removeClient(tx, c) }) {
 				return nil
 			}
 		}
 		return nil
 	}
+}
+
+func clientSize(c *store.Client) int {
+	n := len(c.JWKS) + textSize(c.RedirectURIs, []string{c.Name, c.URI, c.LogoURI, c.PolicyURI, c.TOSURI})
+	for name, value := range c.Localized {
+		n += len(name) + len(value)
+	}
+	return n
 }
 
 // clientsUnderWay are those for which somebody may still decide, or has a code that may still be redeemed.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,7 +122,7 @@ func TestE28_AGrantOfAClientThatIsGone(t *testing.T) {
 // registration a used one: what a flood keeps beyond the bound are the clients of grants that are pending, which are bounded.
 func TestTooManyClients(t *testing.T) {
 	k := provider(t)
-	k.SetBounds(3, 2)
+	k.SetBounds(3, 2, 1<<20)
 	p := signIn(t, k, "alice")
 	register := func(n int) (all []auth.Client) {
 		for range n {
@@ -170,7 +171,7 @@ func errorOf(_ auth.Redeemed, err error) error { return err }
 // Beyond the bound the oldest pending grants give way, and none that was decided.
 func TestTooManyPendingGrants(t *testing.T) {
 	k := provider(t)
-	k.SetBounds(100, 2)
+	k.SetBounds(100, 2, 1<<20)
 	p := signIn(t, k, "alice")
 	approved := p.start(staticID, onDevice(phone))
 	first, err := p.approve(approved)
@@ -195,6 +196,65 @@ func TestTooManyPendingGrants(t *testing.T) {
 	}
 	decided.mustPoll(nil)
 	verify(t, k)
+}
+
+// What is denied counts as what is pending: no is said without a sign-in.
+func TestTooManyDeniedGrants(t *testing.T) {
+	k := provider(t)
+	k.SetBounds(100, 2, 1<<20)
+	p := signIn(t, k, "alice")
+	var all []store.Grant
+	for range 5 {
+		k.Clock.Advance(time.Second)
+		g := p.start(staticID, []string{"openid"})
+		_, err := k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+		must(t, err)
+		all = append(all, g)
+	}
+	must(t, k.SweepOAuth(t.Context()))
+	for i, g := range all {
+		if _, _, err := k.Grant(t.Context(), g.ID, p.browser.Digest()); (err == nil) != (i >= 3) {
+			t.Errorf("grant %d: got %v", i, err)
+		}
+	}
+}
+
+// Beyond the bytes the oldest of the large ones give way: what a stranger sends is bounded, and drives out nobody who sends
+// little.
+func TestTooManyBytes(t *testing.T) {
+	k := provider(t)
+	k.SetBounds(100, 100, 40_000) // 400 each
+	p := signIn(t, k, "alice")
+	long := strings.Repeat("x", 8000)
+	var small, large []store.Grant
+	var smallClients, largeClients []auth.Client
+	for range 8 {
+		k.Clock.Advance(time.Second)
+		small = append(small, p.start(staticID, []string{"openid"}))
+		large = append(large, p.startAs(store.Grant{ClientID: staticID, Scope: []string{"openid"}, State: long}))
+		meta := public(k.Now().String())
+		smallClients = append(smallClients, mustRegister(t, k, meta))
+		meta.Localized = map[string]string{"client_name#de": long}
+		largeClients = append(largeClients, mustRegister(t, k, meta))
+	}
+	p.session(largeClients[0].ID, []string{"openid"})
+	p.start(largeClients[1].ID, []string{"openid"}) // holds it no longer than the bound allows
+	must(t, k.SweepOAuth(t.Context()))
+	kept := func(g store.Grant) bool {
+		_, _, err := k.Grant(t.Context(), g.ID, p.browser.Digest())
+		return err == nil
+	}
+	for i := range small {
+		if !kept(small[i]) || !hasClient(t, k, smallClients[i]) {
+			t.Errorf("small one %d is gone", i)
+		}
+		if got := kept(large[i]); got != (i >= 4) {
+			t.Errorf("large grant %d: there: %v", i, got)
+		}
+		if got := hasClient(t, k, largeClients[i]); got != (i == 0 || i >= 5) {
+			t.Errorf("large client %d: there: %v", i, got)
+		}
+	}
 }
 
 // Grants go once nothing depends on them: what was exchanged is known for a day.

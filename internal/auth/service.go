@@ -50,7 +50,7 @@ func New(c Config, settings Settings) (*Service, error) {
 		live:   newLiveSessions(c.DB, c.ServerName),
 		limits: newLimits(c.Now),
 		polls:  newPolls(),
-		bounds: bounds{clients: maxClients, grants: maxPending},
+		bounds: bounds{clients: maxClients, grants: maxPending, bytes: maxBytes},
 		rand:   lockedReader{r: c.Rand},
 	}
 	var err error
