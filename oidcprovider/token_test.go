@@ -340,8 +340,8 @@ func TestREF03_REF04_E02_LostAnswer(t *testing.T) {
 	}
 }
 
-// TestREF05_Replay: an old refresh token after its successor was used ends the session.
-func TestREF05_Replay(t *testing.T) {
+// TestREF05_RFC9700_Replay: an old refresh token after its successor was used ends the session.
+func TestREF05_RFC9700_Replay(t *testing.T) {
 	e := newEdge(t)
 	c := e.client(t)
 	p := e.tokens(t, c, fullScope)

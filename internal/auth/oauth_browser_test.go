@@ -38,7 +38,7 @@ func (p *person) mustBeOut(what string) {
 
 // Each sign-in is a record of its own, known by the digest of its cookie; the same person keeps the record, with a new cookie;
 // another one takes its place.
-func TestEverySignInIsItsOwnRecord(t *testing.T) {
+func TestASVS_EverySignInIsItsOwnRecord(t *testing.T) {
 	k := provider(t)
 	k.MustAddUser(t, "bob")
 	first, second := signIn(t, k, "alice"), signIn(t, k, "alice")
@@ -298,6 +298,21 @@ func TestACC08_CVE202562425_CrossSigningResetNeedsThePassword(t *testing.T) {
 	in := p.signedIn()
 	must(t, k.Lock(t.Context(), "alice"))
 	mustBe(t, "locked", k.AllowCrossSigningReset(t.Context(), in, token.NewSecret(authtest.Password), auth.From{}), auth.ErrUserLocked)
+}
+
+// Who has no password proves nothing with one: an account without it is not open to everybody.
+func TestTuwunelC564d9e23_WithoutAPasswordNoneIsRight(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	in := p.signedIn()
+	must(t, k.SetPassword(t.Context(), "alice", token.Secret{}, false))
+	for _, pw := range []string{"", authtest.Password, "x"} {
+		params := signInParams("alice")
+		params.Password = token.NewSecret(pw)
+		_, err := k.SignIn(t.Context(), params)
+		mustBe(t, "signing in", err, auth.ErrBadCredentials)
+		mustBe(t, "the cross-signing reset", k.AllowCrossSigningReset(t.Context(), in, token.NewSecret(pw), auth.From{Addr: authtest.Addr}), auth.ErrBadCredentials)
+	}
 }
 
 // The store is in trouble: that is no sign-out.

@@ -188,6 +188,45 @@ func TestCaddySecurity264_267_XSS(t *testing.T) {
 	other.harmless()
 }
 
+// TestRauthy007_LogosAreNotShown: a picture that a client names is on no page, whoever it is of.
+func TestRauthy007_LogosAreNotShown(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	c := s.client(t, store.Client{Name: "App", URI: "https://app.example.com/", LogoURI: "https://app.example.com/logo.svg", Localized: map[string]string{"logo_uri#en": "https://app.example.com/en.svg"}})
+	b := s.surfer(t)
+	show := func() {
+		t.Helper()
+		if b.status != http.StatusOK || strings.Contains(b.body, "app.example.com/logo") || strings.Contains(b.body, "en.svg") {
+			t.Errorf("%s: got %d: %s", b.at, b.status, b.body)
+		}
+	}
+	b.get(b.start(c, store.Grant{}))
+	show()
+	b.signIn("alice", authtest.Password)
+	show()
+	b.approved(c)
+	b.get("/account/")
+	show()
+}
+
+// TestGHSAhgx228f8_CraftedCursors: where a list goes on is a number of one's own sessions, whatever the link says.
+func TestGHSAhgx228f8_CraftedCursors(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustAddUser(t, "bob")
+	own, others := s.MustLogin(t, "alice", "ALICES").SessionID.String(), s.MustLogin(t, "bob", "BOBS").SessionID.String()
+	b := s.signedInSurfer(t, "alice")
+	if b.get("/account/"); !strings.Contains(b.body, own) || strings.Contains(b.body, others) {
+		t.Fatalf("got %s", b.body)
+	}
+	for _, from := range []string{"-1", "1", "2", "99999999999999999999", "9223372036854775807", "-9223372036854775808", "0x1", "' OR 1=1 --", "%00", "s%00", "%ff"} {
+		b.get("/account/?from=" + from)
+		if b.status >= 500 || strings.Contains(b.body, others) {
+			t.Errorf("from=%s: got %d: %s", from, b.status, b.text())
+		}
+	}
+}
+
 // harmless makes sure that the page runs nothing but our script, and leads to nothing that runs.
 func (b *surfer) harmless() {
 	b.t.Helper()
