@@ -120,7 +120,7 @@ func TestEndOthers_Browsers(t *testing.T) {
 	}
 	b.get("/account/")
 	b.get(b.link("End all other sessions…"))
-	b.expect(http.StatusOK, "End all other sessions?", "You will be signed out of these pages in every other browser. Your programs stay signed in", "Firefox, Windows These pagesjust now · 192.0.2.1", "Chrome, Linux These pagesan hour ago")
+	b.expect(http.StatusOK, "End all other sessions?", "You will be signed out of these pages in every other browser. Your programs stay signed in", "Firefox, Windows These pages onlyjust now · 192.0.2.1", "Chrome, Linux These pages onlyan hour ago")
 	if strings.Index(b.text(), "Firefox") > strings.Index(b.text(), "Chrome") {
 		t.Error("the last used is not the first")
 	}

@@ -186,8 +186,8 @@ func TestMoments(t *testing.T) {
 	}
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	for d, want := range map[time.Duration][2]string{
-		0: {"just now", "eben"}, time.Minute: {"a minute ago", "vor einer Minute"}, 3 * time.Hour: {"3 hours ago", "vor 3 Stunden"},
-		25 * time.Hour: {"yesterday", "gestern"}, 15 * 24 * time.Hour: {"2 weeks ago", "vor 2 Wochen"}, 70 * 24 * time.Hour: {"2 months ago", "vor 2 Monaten"},
+		0: {"just now", "gerade eben"}, time.Minute: {"a minute ago", "vor einer Minute"}, 3 * time.Hour: {"3 hours ago", "vor 3 Stunden"},
+		47 * time.Hour: {"a day ago", "vor einem Tag"}, 15 * 24 * time.Hour: {"2 weeks ago", "vor 2 Wochen"}, 70 * 24 * time.Hour: {"2 months ago", "vor 2 Monaten"},
 	} {
 		for i, l := range all {
 			got, err := moment{l, now.Add(-d), now}.Ago()

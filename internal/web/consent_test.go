@@ -258,7 +258,7 @@ func TestIDTokenHintPicksThePerson(t *testing.T) {
 	s.Clock.Advance(time.Minute)
 	path := b.start(c, store.Grant{Subject: bob.ID})
 	b.get(path)
-	b.expect(http.StatusOK, "asks for another account")
+	b.expect(http.StatusOK, "asks for a different account")
 	b.signIn("bob", authtest.Password)
 	b.expect(http.StatusOK, "Allow Element", "@bob:example.org")
 
