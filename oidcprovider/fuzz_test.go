@@ -70,7 +70,7 @@ func FuzzParseMetadata(f *testing.F) {
 			return
 		}
 		host, ok := webHost(c.URI)
-		if !ok || isPublicSuffix(host) || len(c.RedirectURIs) > maxRedirects || len(c.Localized) > maxLocalized || !isName(c.Name) {
+		if !ok || isPublicSuffix(host) || len(c.RedirectURIs) > maxRedirects || len(c.Localized) > maxLocalized || c.Name != "" && !isName(c.Name) {
 			t.Fatalf("got %+v", c)
 		}
 		for _, uri := range c.RedirectURIs {
