@@ -1,11 +1,14 @@
 package caddymodule
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -114,6 +117,37 @@ func (e *edge) mustSignIn(p *person, client string, device mxid.DeviceID) (acces
 func lasts(a answer, seconds float64) bool {
 	n, ok := a.field("expires_in").(float64)
 	return ok && n <= seconds && n > seconds-10
+}
+
+// TestRefusalsDoNotFillTheLog: whoever asks for what is refused gets a page each time, and a line with the reference that is on
+// it a bounded number of times.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	reference := regexp.MustCompile(`<dt>Reference</dt><dd><bdi dir="ltr">([A-Z2-7]{8})</bdi></dd>`)
+	for path, status := range map[string]int{"/authorize?client_id=nobody": 400, "/device/" + strings.Repeat("x", 4000): 404} {
+		shown := 0
+		for range 100 {
+			a := e.request("GET", path, "", "")
+			if a.status != status {
+				t.Fatalf("%.20s: got %d %s", path, a.status, a.body)
+			}
+			if found := reference.FindStringSubmatch(a.body); found != nil {
+				shown++
+				e.mustLog(`"reference":"` + found[1] + `"`)
+			}
+		}
+		if shown == 0 || shown > 60 { // The while may have ended once.
+			t.Errorf("%.20s: %d references of 100 refusals", path, shown)
+		}
+	}
+	log, err := os.ReadFile(e.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(log, []byte(`"reference"`)); n > 120 || bytes.Contains(log, []byte(`"page":"/device/`+strings.Repeat("x", 200))) {
+		t.Errorf("got %d lines", n)
+	}
 }
 
 // TestOAuthEdge is one OAuth session's life through a whole Caddy: register, authorize, sign in, agree, redeem, be known to

@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/compat"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/gate"
@@ -75,7 +78,7 @@ func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
 		FormPost: pages.FormPost,
 		Now:      time.Now,
 		Rand:     rand.Reader,
-		Log:      a.log,
+		Log:      boundedLog(a.log),
 	})
 }
 
@@ -92,8 +95,17 @@ func (a *App) newPages() (*web.Handler, error) {
 		From:       clientFrom,
 		Now:        time.Now,
 		Rand:       rand.Reader,
-		Log:        a.log,
+		Log:        boundedLog(a.log),
 	})
+}
+
+// boundedLog is a log for what anybody can make happen: of each kind of line it takes the first ones of a while, and drops the
+// others. So nobody fills the disk by asking.
+func boundedLog(log *zap.Logger) *zap.Logger {
+	const while, lines = 10 * time.Second, 30
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, while, lines, 0)
+	}))
 }
 
 func (a *App) supportDocument() compat.Support {

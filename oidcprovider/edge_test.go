@@ -16,6 +16,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -79,7 +80,7 @@ func edgeOn(t testing.TB, o authtest.Options, change ...func(*auth.Settings)) *e
 	e.cookies = browser.NewCookies(u)
 	log := o.Log
 	if log == nil {
-		log = zap.NewNop()
+		log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.InfoLevel))
 	}
 	e.oauth, err = oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service: e.Service, Issuer: u, From: fromOf, ErrorPage: e.page, FormPost: e.formPost, Now: e.Now, Rand: rand.Reader, Log: log,

@@ -38,7 +38,8 @@ type OAuthConfig struct {
 	FormPost func(http.ResponseWriter, *http.Request, authzresponse.Response)
 	Now      func() time.Time
 	Rand     io.Reader // safe for concurrent use
-	Log      *zap.Logger
+	// Log may drop lines: anybody can make requests that are refused.
+	Log *zap.Logger
 }
 
 // OAuth serves the endpoints of OAuth 2.0 and OpenID Connect to clients and browsers. It is safe for concurrent use.

@@ -15,7 +15,7 @@ import (
 type Problem struct {
 	Status    int
 	Kind      ProblemKind
-	Reference string // names a line of the log
+	Reference string // names a line of the log; empty if the log was spared one
 }
 
 // ProblemKind is one of a closed set.
@@ -32,12 +32,14 @@ const (
 
 // showProblem shows the page, and notes what a developer or an operator needs to find the cause.
 func (o *OAuth) showProblem(w http.ResponseWriter, r *http.Request, p Problem, from auth.From, fields ...zap.Field) {
-	var random [5]byte
-	if _, err := io.ReadFull(o.Rand, random[:]); err == nil {
-		p.Reference = base32.StdEncoding.EncodeToString(random[:])
+	if line := o.Log.Check(zap.InfoLevel, "an authorization request goes no further"); line != nil {
+		var random [5]byte
+		if _, err := io.ReadFull(o.Rand, random[:]); err == nil {
+			p.Reference = base32.StdEncoding.EncodeToString(random[:])
+		}
+		line.Write(append(fields,
+			zap.String("kind", string(p.Kind)), zap.String("reference", p.Reference), zap.Stringer("addr", from.Addr))...)
 	}
-	o.Log.Info("an authorization request goes no further", append(fields,
-		zap.String("kind", string(p.Kind)), zap.String("reference", p.Reference), zap.Stringer("addr", from.Addr))...)
 	noStore(w.Header())
 	o.ErrorPage(w, r, p)
 }

@@ -53,7 +53,7 @@ func newSite(t testing.TB, o authtest.Options) *site {
 		From: func(r *http.Request) auth.From {
 			return auth.From{Addr: authtest.Addr, UserAgent: r.UserAgent(), Unproven: r.Header.Get("Early-Data") == "1"}
 		},
-		Now: k.Now, Rand: rand.Reader, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
+		Now: k.Now, Rand: rand.Reader, Log: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)),
 	})
 	if err != nil {
 		t.Fatal(err)

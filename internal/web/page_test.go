@@ -116,6 +116,12 @@ func TestReferencesAreInTheLog(t *testing.T) {
 			t.Errorf("%s: %q is not in the log: %s", what, reference, at.text())
 		}
 	}
+	s.Handler.Log = zap.NewNop() // One that is not in the log is not on the page.
+	b.get("/account/nowhere")
+	b.expect(http.StatusNotFound, "There is no such page")
+	if strings.Contains(b.text(), "Reference") {
+		t.Errorf("the log is not written: %s", b.text())
+	}
 }
 
 // TestLongNames: pages hold the longest names there are.

@@ -44,7 +44,7 @@ type problemPage struct {
 }
 
 // Problem answers with a page about what is wrong with an authorization request. kind is unknown_client, bad_redirect, expired,
-// other_browser, too_many_requests, unavailable or bad_request; reference is in the log.
+// other_browser, too_many_requests, unavailable or bad_request; reference is in the log, or empty.
 func (h *Handler) Problem(w http.ResponseWriter, r *http.Request, status int, kind, reference string) {
 	if !problems[kind] {
 		kind = problemBadRequest
@@ -108,25 +108,25 @@ func (v *visit) fail(err error) {
 			break
 		}
 	}
-	p.Reference = v.reference()
-	fields := []zap.Field{
-		zap.String("reference", p.Reference), zap.String("page", v.r.URL.Path), zap.String("problem", p.Kind),
-		zap.Stringer("remote_ip", v.from.Addr), zap.Error(err),
-	}
+	level, message := zap.InfoLevel, "a page was refused"
 	switch {
 	case v.r.Context().Err() != nil: // Nobody is left to tell.
-		v.Log.Debug("a page was not waited for", fields...)
+		level, message = zap.DebugLevel, "a page was not waited for"
 	case p.Kind == problemUnavailable:
-		v.Log.Error("a page failed", fields...)
+		level, message = zap.ErrorLevel, "a page failed"
 		v.w.Header().Set("Retry-After", "2")
 	case p.Kind == problemTooManyRequests:
 		p.Minutes = v.retryAfter(err)
-		v.Log.Info("a page was refused", fields...)
-	default: // The person has its reference: so it has to be found.
-		v.Log.Info("a page was refused", fields...)
+	}
+	if line := v.Log.Check(level, message); line != nil { // What the person can tell is there to be found.
+		p.Reference = v.reference()
+		line.Write(zap.String("reference", p.Reference), zap.String("page", oneLine(v.r.URL.Path, maxLoggedPath)),
+			zap.String("problem", p.Kind), zap.Stringer("remote_ip", v.from.Addr), zap.Error(err))
 	}
 	v.problem(status, p)
 }
+
+const maxLoggedPath = 128 // characters
 
 // retryAfter tells the browser how long to wait, and returns it for the person.
 func (v *visit) retryAfter(err error) int {

@@ -26,7 +26,8 @@ type Config struct {
 	From func(*http.Request) auth.From
 	Now  func() time.Time
 	Rand io.Reader
-	Log  *zap.Logger
+	// Log may drop lines: anybody can make requests that are refused.
+	Log *zap.Logger
 }
 
 // Brand is what an operator says about the service.
