@@ -8,17 +8,19 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-// idleConsents finds remembered decisions that can spare nobody a question any more.
+// idleConsents finds remembered decisions that can spare nobody a question any more. Many are of the same people and clients: each
+// is read once.
 func (s *Service) idleConsents(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	idle := s.consentIdle(tx)
 	for c, err := range tx.Consents() {
 		if err != nil {
 			return err
 		}
-		idle, err := s.consentIdle(tx, &c)
+		over, err := idle(&c)
 		if err != nil {
 			return err
 		}
-		if idle && !remove(func(tx *store.Tx) error { return s.removeIdleConsent(tx, &c) }) {
+		if over && !remove(func(tx *store.Tx) error { return s.removeIdleConsent(tx, &c) }) {
 			return nil
 		}
 	}
@@ -27,27 +29,53 @@ func (s *Service) idleConsents(tx *store.Tx, remove func(func(tx *store.Tx) erro
 
 // removeIdleConsent removes a remembered decision unless it was made anew meanwhile.
 func (s *Service) removeIdleConsent(tx *store.Tx, found *store.Consent) error {
-	if idle, err := s.consentIdle(tx, found); err != nil || !idle {
+	if idle, err := s.consentIdle(tx)(found); err != nil || !idle {
 		return err
 	}
 	return tx.RemoveConsent(found.UserID, found.ClientID, found.Scope)
 }
 
-// consentIdle reports whether nobody can make use of a remembered decision: the person's account is closed, or the program is
-// gone or returns to other places.
-func (s *Service) consentIdle(tx *store.Tx, c *store.Consent) (bool, error) {
-	user, err := tx.User(c.UserID)
-	if errors.Is(err, store.ErrNotFound) || err == nil && user.Deactivated() {
-		return true, nil
+// consentIdle tells whether nobody can make use of a remembered decision: the person's account is closed, or the program is gone
+// or returns to other places.
+func (s *Service) consentIdle(tx *store.Tx) func(c *store.Consent) (bool, error) {
+	closed := readOnce(func(id ulid.ULID) (bool, error) {
+		user, err := tx.User(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return true, nil
+		}
+		return user.Deactivated(), err
+	})
+	places := readOnce(func(client string) (store.Digest, error) {
+		c, err := s.clientIn(tx, client)
+		return redirectsDigest(c.RedirectURIs), err
+	})
+	return func(c *store.Consent) (bool, error) {
+		if over, err := closed(c.UserID); over || err != nil {
+			return over, err
+		}
+		redirects, err := places(c.ClientID)
+		if errors.Is(err, ErrClientUnknown) {
+			return registeredID(c.ClientID), nil
+		}
+		return redirects != c.Redirects, err
 	}
-	if err != nil {
-		return false, err
+}
+
+// readOnce remembers what was read.
+func readOnce[K comparable, V any](read func(K) (V, error)) func(K) (V, error) {
+	type result struct {
+		value V
+		err   error
 	}
-	client, err := s.clientIn(tx, c.ClientID)
-	if errors.Is(err, ErrClientUnknown) {
-		return registeredID(c.ClientID), nil
+	seen := make(map[K]result)
+	return func(key K) (V, error) {
+		r, ok := seen[key]
+		if !ok {
+			r.value, r.err = read(key)
+			seen[key] = r
+		}
+		return r.value, r.err
 	}
-	return err == nil && c.Redirects != redirectsDigest(client.RedirectURIs), err
 }
 
 // registeredID reports whether a client's name is one that RegisterClient gives. A client of the configuration has one that the
