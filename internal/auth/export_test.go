@@ -1,6 +1,11 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"net/netip"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
 
 // Flush, Sweep and Settle run a chore now.
 func (s *Service) Flush(ctx context.Context) error { return s.flush(ctx) }
@@ -36,3 +41,34 @@ func (s *Service) WantsFlush() bool { return len(s.live.full) > 0 }
 func (s *Service) SetBounds(clients, grants, bytes int) {
 	s.bounds = bounds{clients: clients, grants: grants, bytes: bytes}
 }
+
+// AfterLiveReads makes fn run after each snapshot that a live session or its user is filled from, before the snapshot counts.
+// It is called while nothing is filled.
+func (s *Service) AfterLiveReads(fn func()) { s.live.db = observed{s.DB, fn} }
+
+type observed struct {
+	db    *store.DB
+	after func()
+}
+
+// View implements the part of the store that live sessions use.
+func (o observed) View(fn func(*store.Tx) error) error {
+	defer o.after()
+	return o.db.View(fn)
+}
+
+// Counters is how many counters of limits are kept, of each sort.
+func (s *Service) Counters() []int {
+	l := s.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return []int{l.pairs.Len(), l.addresses.Len(), l.accounts.Len(), l.spent.Len()}
+}
+
+// Spend counts one request of an address.
+func (s *Service) Spend(limit Limit, addr netip.Addr) error {
+	return s.limits.spend(limitAuthorize, limit, addr)
+}
+
+// MaxCounters is how many counters of one sort are kept.
+const MaxCounters = maxCounters

@@ -32,7 +32,9 @@ const (
 // that such a flip finds it; if one came in between, the fill reads again. A request pins the object it uses, under the
 // shard's lock; only unpinned objects are evicted, under the same lock: nobody holds an object that has left the map.
 type liveSessions struct {
-	db     *store.DB
+	db interface {
+		View(func(*store.Tx) error) error
+	}
 	server mxid.ServerName
 	shards [liveShards]liveShard
 	users  liveUsers
