@@ -86,8 +86,8 @@ type From struct {
 
 // LoginParams is a password login (Matrix CS §login).
 type LoginParams struct {
-	Name        string         // as submitted, for the limits
-	Localpart   mxid.Localpart // empty: the name cannot be a user of this server
+	Name        string         // as submitted
+	Localpart   mxid.Localpart // whom it means; empty: it cannot be a user of this server
 	Password    token.Secret
 	DeviceID    mxid.DeviceID // empty: one is made
 	DisplayName string        // of the device, if it is new

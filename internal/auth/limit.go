@@ -16,11 +16,10 @@ const (
 	perAccount    = 10        // times the burst, in accountWindow and over all addresses
 	accountWindow = time.Hour // a guess from everywhere at once is slow
 	maxCounters   = 100_000   // of each sort; the least recently used are forgotten
-	maxAccount    = 255       // bytes of a submitted name that count; no user ID is longer
 )
 
-// limits counts failed passwords: per account and address, per address, per account. The account is the submitted name,
-// whether or not there is such a user.
+// limits counts failed passwords: per account and address, per address, per account. An account is whom a name means, whether
+// or not there is such a user.
 type limits struct {
 	now func() time.Time
 
@@ -77,7 +76,7 @@ func (l *limits) take(limit Limit, account string, addr netip.Addr) (*attempt, e
 	if limit.Burst <= 0 {
 		return nil, nil
 	}
-	account = strings.Clone(account[:min(len(account), maxAccount)])
+	account = strings.Clone(account) // a slice of a request's body would keep all of it
 	key := pairKey{account: account, addr: limitPrefix(addr)}
 	now := l.now()
 	l.mu.Lock()

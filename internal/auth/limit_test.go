@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 )
 
@@ -83,6 +85,35 @@ func TestAccountsAreLimitedOverAllAddresses(t *testing.T) {
 	}
 	if err := try(k, t, "alice", "192.0.2.99", "wrong"); !errors.Is(err, auth.ErrRateLimited) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// An account is one however its name is spelt, whether or not there is such a user, at /login as at our pages (RAT-04). Of what
+// cannot be a user's name no more counts than the longest user ID has.
+func TestRAT04_AnAccountIsOneHoweverItIsSpelt(t *testing.T) {
+	long := strings.Repeat("x", 255)
+	for who, spellings := range map[string][]string{
+		"alice":  {"alice", "Alice", "aLICE", "@alice:example.org", "@ALICE:example.org"},
+		"nobody": {"nobody", "Nobody", "nOBODY", "@nobody:example.org", "@NOBODY:example.org"},
+		"":       {long, long + "a", long + "b", long + "c", long + "d"},
+	} {
+		for way, guess := range map[string]func(k *authtest.Kit, p auth.LoginParams) error{
+			"login": func(k *authtest.Kit, p auth.LoginParams) error { return errorOf(k.Login(t.Context(), p)) },
+			"pages": func(k *authtest.Kit, p auth.LoginParams) error {
+				return errorOf(k.SignIn(t.Context(), auth.SignInParams{Name: p.Name, Localpart: p.Localpart, Password: p.Password, From: p.From}))
+			},
+		} {
+			k := limited(t)
+			for i := range 31 { // ten times the burst for all addresses, and one more
+				err := guess(k, auth.LoginParams{
+					Name: spellings[i%len(spellings)], Localpart: mxid.Localpart(who), Password: token.NewSecret("wrong"),
+					From: auth.From{Addr: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i+1))},
+				})
+				if want := map[bool]error{true: auth.ErrBadCredentials, false: auth.ErrRateLimited}[i < 30]; !errors.Is(err, want) {
+					t.Fatalf("%s, %q: attempt %d: got %v, want %v", way, who, i, err, want)
+				}
+			}
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *Service) login(ctx context.Context, p LoginParams) (Tokens, error) {
 
 // checkPassword is everything up to a right password of a user who may use it: limits first, then the queue, then the hash.
 func (s *Service) checkPassword(ctx context.Context, set *Settings, p *LoginParams) (store.User, store.Password, error) {
-	try, err := s.limits.take(set.LoginLimit, p.Name, p.From.Addr)
+	try, err := s.limits.take(set.LoginLimit, p.account(), p.From.Addr)
 	if err != nil {
 		return store.User{}, store.Password{}, err
 	}
@@ -86,15 +86,27 @@ func (s *Service) checkPassword(ctx context.Context, set *Settings, p *LoginPara
 	return user, hash, nil
 }
 
+// maxAccount is how many bytes of a name that cannot be a user of this server count; no user ID is longer.
+const maxAccount = 255
+
+// account is who an attempt is at, for the limits and the queue: one user however the name is spelt, whether or not there is
+// such a user.
+func (p *LoginParams) account() string {
+	if p.Localpart != "" {
+		return string(p.Localpart)
+	}
+	return cut(p.Name, maxAccount)
+}
+
+func (p *LoginParams) source() password.Source {
+	return password.Source{Addr: limitPrefix(p.From.Addr), Account: p.account()}
+}
+
 // verify spends the time of a hash whether or not there is one to check.
 func (s *Service) verify(ctx context.Context, p *LoginParams, hash string) (password.Result, error) {
-	src := password.Source{Addr: limitPrefix(p.From.Addr), Account: p.Name}
+	src := p.source()
 	if hash == "" {
-		name := p.Name
-		if p.Localpart != "" { // one user, however the name is spelt
-			name = string(p.Localpart)
-		}
-		return s.Hasher.Dummy(ctx, src, &s.census, s.dummyKey, name, p.Password.Reveal())
+		return s.Hasher.Dummy(ctx, src, &s.census, s.dummyKey, src.Account, p.Password.Reveal())
 	}
 	return s.Hasher.Verify(ctx, src, hash, p.Password.Reveal())
 }
@@ -128,7 +140,7 @@ func (s *Service) upgraded(ctx context.Context, p *LoginParams, hash string) str
 	if !s.Hasher.NeedsUpgrade(hash) {
 		return ""
 	}
-	better, err := s.Hasher.Hash(ctx, password.Source{Addr: limitPrefix(p.From.Addr), Account: p.Name}, p.Password.Reveal())
+	better, err := s.Hasher.Hash(ctx, p.source(), p.Password.Reveal())
 	if err != nil {
 		return ""
 	}

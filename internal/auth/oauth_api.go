@@ -88,8 +88,8 @@ func (b Browser) Digest() store.Digest { return sha256.Sum256(b.Secret[:]) }
 
 // SignInParams is a password entered at our pages.
 type SignInParams struct {
-	Name      string         // as submitted, for the limits
-	Localpart mxid.Localpart // empty: the name cannot be a user of this server
+	Name      string         // as submitted
+	Localpart mxid.Localpart // whom it means; empty: it cannot be a user of this server
 	Password  token.Secret
 	Cookie    token.Secret // of the present sign-in, if there is one: the same person keeps the record, with a new value
 	From      From

@@ -166,7 +166,7 @@ func TestTooManyClients(t *testing.T) {
 	}
 }
 
-func errorOf(_ auth.Redeemed, err error) error { return err }
+func errorOf[T any](_ T, err error) error { return err }
 
 // Beyond the bound the oldest pending grants give way, and none that was decided.
 func TestTooManyPendingGrants(t *testing.T) {

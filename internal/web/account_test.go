@@ -275,8 +275,8 @@ func TestRateLimitedSignInSaysWhen(t *testing.T) {
 	b := s.surfer(t)
 	b.get("/login")
 	b.signIn("alice", "1")
-	b.signIn("alice", "2")
-	b.signIn("alice", authtest.Password)
+	b.signIn("Alice", "2")
+	b.signIn("@ALICE:example.org", authtest.Password)
 	b.expect(http.StatusTooManyRequests, "Try again in 5 minutes")
 	if b.head.Get("Retry-After") != "300" {
 		t.Errorf("got %q", b.head.Get("Retry-After"))
