@@ -22,29 +22,34 @@ const (
 // ErrRateLimited, ErrBadCredentials, ErrUserLocked, ErrPasswordsDisabled: nothing has changed. Gate: the Update, where the
 // user must still be unlocked and the password the one that was checked.
 func (s *Service) SignIn(ctx context.Context, p SignInParams) (SignedIn, error) {
-	out, err := s.signIn(ctx, &p)
-	e := Event{Name: "login_succeeded", Method: "browser", UserID: out.UserID, Addr: p.From.Addr}
+	out, user, err := s.signIn(ctx, &p)
+	e := Event{Name: "login_succeeded", Method: "browser", UserID: s.userID(user.Localpart), Addr: p.From.Addr}
 	if err != nil {
 		e.Name, e.Reason = "login_failed", loginReason(err)
-		if p.Localpart != "" {
-			e.UserID = s.userID(p.Localpart)
-		}
 	}
 	s.emit(e)
 	return out, err
 }
 
-func (s *Service) signIn(ctx context.Context, p *SignInParams) (SignedIn, error) {
+// signIn also returns whose password was checked, as login does.
+func (s *Service) signIn(ctx context.Context, p *SignInParams) (SignedIn, store.User, error) {
 	set := s.settings.Load()
 	if !set.PasswordEnabled {
-		return SignedIn{}, ErrPasswordsDisabled
+		return SignedIn{}, store.User{}, ErrPasswordsDisabled
 	}
 	lp := LoginParams{Name: p.Name, Localpart: p.Localpart, Password: p.Password, From: p.From}
 	user, hash, err := s.checkPassword(ctx, set, &lp)
 	if err != nil {
-		return SignedIn{}, err
+		return SignedIn{}, user, err
 	}
-	same := s.samePassword(hash.Hash, s.upgraded(ctx, &lp, hash.Hash))
+	out, err := s.startBrowserSession(ctx, p, user, s.samePassword(hash.Hash, s.upgraded(ctx, &lp, hash.Hash)))
+	return out, user, err
+}
+
+// startBrowserSession is the Update of a sign-in; same is samePassword's.
+func (s *Service) startBrowserSession(
+	ctx context.Context, p *SignInParams, user store.User, same func(*store.Tx, *store.User) error,
+) (SignedIn, error) {
 	cookie, err := s.random()
 	if err != nil {
 		return SignedIn{}, err

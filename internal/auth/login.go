@@ -20,28 +20,28 @@ import (
 // changed. ErrUnavailable, ErrHomeserver: neither. Gate: the Update that inserts the session, where the user must still be
 // unlocked and the password the one that was checked.
 func (s *Service) Login(ctx context.Context, p LoginParams) (Tokens, error) {
-	out, err := s.login(ctx, p)
+	out, user, err := s.login(ctx, p)
 	e := Event{
-		Name: "login_succeeded", Method: "password", UserID: out.UserID, DeviceID: out.DeviceID, SessionID: out.SessionID, Addr: p.From.Addr,
+		Name: "login_succeeded", Method: "password", UserID: s.userID(user.Localpart), DeviceID: out.DeviceID, SessionID: out.SessionID,
+		Addr: p.From.Addr,
 	}
 	if err != nil {
 		e.Name, e.Reason = "login_failed", loginReason(err)
-		if p.Localpart != "" {
-			e.UserID = s.userID(p.Localpart)
-		}
 	}
 	s.emit(e)
 	return out, err
 }
 
-func (s *Service) login(ctx context.Context, p LoginParams) (Tokens, error) {
+// login also returns whose password was checked, if there is such a user. What somebody typed is told to nobody: it may be a
+// password in the wrong field.
+func (s *Service) login(ctx context.Context, p LoginParams) (Tokens, store.User, error) {
 	set := s.settings.Load()
 	if !set.PasswordEnabled {
-		return Tokens{}, ErrPasswordsDisabled
+		return Tokens{}, store.User{}, ErrPasswordsDisabled
 	}
 	user, hash, err := s.checkPassword(ctx, set, &p)
 	if err != nil {
-		return Tokens{}, err
+		return Tokens{}, user, err
 	}
 	st := start{
 		user: user, kind: store.SessionCompat, grant: "password", device: p.DeviceID, displayName: p.DisplayName,
@@ -54,10 +54,11 @@ func (s *Service) login(ctx context.Context, p LoginParams) (Tokens, error) {
 	}
 	if st.device == "" {
 		if st.device, err = mxid.NewDeviceID(&s.rand); err != nil {
-			return Tokens{}, err
+			return Tokens{}, user, err
 		}
 	}
-	return s.startSession(ctx, st)
+	out, err := s.startSession(ctx, st)
+	return out, user, err
 }
 
 // checkPassword is everything up to a right password of a user who may use it: limits first, then the queue, then the hash.
@@ -111,19 +112,16 @@ func (s *Service) verify(ctx context.Context, p *LoginParams, hash string) (pass
 	return s.Hasher.Verify(ctx, src, hash, p.Password.Reveal())
 }
 
-// userWithPassword reads a user and the hash to check. A user who cannot log in with a password looks like one who is not
-// there: zero records and no error.
+// userWithPassword reads a user, zero if there is none, and the hash to check, empty for who cannot log in with a password.
 func (s *Service) userWithPassword(l mxid.Localpart) (user store.User, hash store.Password, err error) {
 	if l == "" {
 		return user, hash, nil
 	}
-	err = s.DB.View(func(tx *store.Tx) error {
-		u, err := tx.UserByLocalpart(l)
-		if err != nil || u.Deactivated() {
+	err = s.DB.View(func(tx *store.Tx) (err error) {
+		if user, err = tx.UserByLocalpart(l); err != nil || user.Deactivated() {
 			return err
 		}
-		user = u
-		hash, err = tx.Password(u.ID)
+		hash, err = tx.Password(user.ID)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {

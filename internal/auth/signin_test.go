@@ -185,6 +185,36 @@ func TestLGN09_OneAnswerForAllBadCredentials(t *testing.T) {
 	}
 }
 
+// The audit log names a user who failed to log in, in whatever state the account is, and nobody who is not a user: what was
+// typed may be the password, in the wrong field. Answers do not tell the two apart.
+func TestAuditNamesNobodyWhoIsNotAUser(t *testing.T) {
+	k := idle(t)
+	_, err := k.AddUser(t.Context(), auth.AddUserParams{Localpart: "nopassword"})
+	must(t, err)
+	k.MustAddUser(t, "gone")
+	must(t, k.Deactivate(t.Context(), "gone", false))
+	for _, who := range []mxid.Localpart{"alice", "gone", "nopassword", "correct-horse-battery", ""} {
+		p := authtest.LoginParams(who, "")
+		p.Password = token.NewSecret("wrong")
+		_, login := k.Login(t.Context(), p)
+		_, signIn := k.SignIn(t.Context(), auth.SignInParams{Name: p.Name, Localpart: p.Localpart, Password: p.Password})
+		if !errors.Is(login, auth.ErrBadCredentials) || !errors.Is(signIn, auth.ErrBadCredentials) {
+			t.Errorf("%q: got %v and %v", who, login, signIn)
+		}
+	}
+	var got []mxid.UserID
+	for _, e := range k.Events("login_failed") {
+		got = append(got, e.UserID)
+	}
+	want := []mxid.UserID{
+		"@alice:example.org", "@alice:example.org", "@gone:example.org", "@gone:example.org", "@nopassword:example.org", "@nopassword:example.org",
+		"", "", "", "",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Locked is told only to who knows the password (LGN-19).
 func TestLGN19_LockedIsToldAfterThePassword(t *testing.T) {
 	k := idle(t)
