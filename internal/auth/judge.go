@@ -39,9 +39,7 @@ func (s *Service) Judge(ctx context.Context, text string, from From) (Admission,
 		a.Release()
 		return Admission{Verdict: Unknown}, err
 	}
-	if a.Verdict == Active && !from.Unproven {
-		a.live.note(a.state, h, s.now(), from)
-	}
+	a.note(h, s.now(), from)
 	return a, err
 }
 
@@ -191,21 +189,29 @@ func (s *Service) Introspect(ctx context.Context, text string) (Introspection, e
 	case Locked:
 		return Introspection{}, ErrUserLocked
 	case Expired:
-		kept := a.state.find(h)
-		if s.suspended(a.state) {
-			return Introspection{}, ErrClientRemoved
-		}
-		if kept == nil || !kept.Live(now.Add(-store.StaleAccess)) {
-			return Introspection{}, ErrTokenExpired
-		}
-		if a.state.user != nil && a.state.user.locked.Load() {
-			return Introspection{}, ErrUserLocked
+		if err := s.stale(a.state, h, now); err != nil {
+			a.note(h, now, From{})
+			return Introspection{}, err
 		}
 	default:
 		return Introspection{}, ErrTokenUnknown
 	}
 	a.live.note(a.state, h, now, From{})
 	return a.introspection(h), nil
+}
+
+// stale judges an expired token with the homeserver's leeway: nil if it is still active.
+func (s *Service) stale(st *liveState, h token.Hash, now time.Time) error {
+	kept := st.find(h)
+	switch {
+	case s.suspended(st):
+		return ErrClientRemoved
+	case kept == nil || !kept.Live(now.Add(-store.StaleAccess)):
+		return ErrTokenExpired
+	case st.user != nil && st.user.locked.Load():
+		return ErrUserLocked
+	}
+	return nil
 }
 
 func (a Admission) introspection(h token.Hash) Introspection {
@@ -248,8 +254,20 @@ func grants(s *store.Session) (api bool, admin, scopes []string) {
 	return api, admin, scopes
 }
 
-// note remembers activity, and the first use of the token's generation: from then on the refresh token before it is on its
-// way out. Both reach the disk with the next batch.
+// note remembers that a token of a live session was presented. One past its end, kept or not, is activity too: its client is
+// there, and about to refresh. But it is no first use, so that nobody's refresh token goes for something that bought nothing.
+func (a Admission) note(h token.Hash, now time.Time, from From) {
+	switch {
+	case from.Unproven:
+	case a.Verdict == Active:
+		a.live.note(a.state, h, now, from)
+	case a.Verdict == Expired:
+		a.live.note(a.state, token.Hash{}, now, from)
+	}
+}
+
+// note remembers activity, and the first use of the generation of the token (zero: none was used): from then on the refresh
+// token before it is on its way out. Both reach the disk with the next batch.
 func (l *liveSession) note(st *liveState, h token.Hash, now time.Time, from From) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

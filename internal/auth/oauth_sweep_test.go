@@ -325,6 +325,24 @@ func TestARedeemedSessionThatNobodyUsesEnds(t *testing.T) {
 			must(t, k.Lock(t.Context(), "alice"))
 			k.MustVerdict(t, in.AccessToken)
 		}, true},
+		"at the gate, past its end": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			k.Clock.Advance(accessTTL)
+			mustJudge(t, k, "past its end", in.AccessToken, auth.Expired)
+		}, true},
+		"by synapse, past its end": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			k.Clock.Advance(accessTTL + store.StaleAccess)
+			_, err := k.Introspect(t.Context(), in.AccessToken.Reveal())
+			mustBe(t, "past its end", err, auth.ErrTokenExpired)
+		}, true},
+		"at userinfo, past its end": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			k.Clock.Advance(accessTTL)
+			_, err := k.UserInfo(t.Context(), in.AccessToken.Reveal(), auth.From{})
+			mustBe(t, "past its end", err, auth.ErrTokenExpired)
+		}, true},
+		"in early data, past its end": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) {
+			k.Clock.Advance(accessTTL)
+			unproven(t, k, in)
+		}, false},
 		"in early data":  {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { unproven(t, k, in) }, false},
 		"a forged token": {func(t *testing.T, k *authtest.Kit, in auth.Tokens) { forge(t, k, in) }, false},
 	} {
@@ -334,12 +352,13 @@ func TestARedeemedSessionThatNobodyUsesEnds(t *testing.T) {
 			code, device := p.session(staticID, onDevice(phone, "openid")), p.device(staticID, onDevice("TABLET000A", "openid")).decided(true)
 			other, err := device.poll()
 			must(t, err)
+			redeemed := k.Now()
 			c.use(t, k, code.Tokens)
 			if forgotten { // seen, written and evicted
 				must(t, k.Flush(t.Context()))
 				k.ForgetLive(false)
 			}
-			k.Clock.Advance(time.Hour - time.Second)
+			k.Clock.Advance(redeemed.Add(time.Hour - time.Second).Sub(k.Now()))
 			must(t, k.SweepOAuth(t.Context()))
 			if got := liveSessions(t, k); len(got) != 2 {
 				t.Fatalf("%s: got %d sessions within the hour", name, len(got))

@@ -118,6 +118,7 @@ func (s *Service) UserInfo(ctx context.Context, text string, from From) (Claims,
 	if a.state == nil || a.state.user == nil {
 		return Claims{}, ErrTokenUnknown
 	}
+	a.note(h, s.now(), from)
 	switch {
 	case a.Verdict == Expired:
 		return Claims{}, ErrTokenExpired
@@ -125,9 +126,6 @@ func (s *Service) UserInfo(ctx context.Context, text string, from From) (Claims,
 		return Claims{}, ErrUserLocked
 	case !slices.Contains(a.state.session.Scope, "openid"):
 		return Claims{}, ErrScopeDenied
-	}
-	if !from.Unproven {
-		a.live.note(a.state, h, s.now(), from)
 	}
 	c := Claims{Subject: a.state.user.id, Localpart: a.state.user.localpart, Scope: a.state.session.Scope}
 	err = s.DB.View(func(tx *store.Tx) error {

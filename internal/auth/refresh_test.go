@@ -177,6 +177,32 @@ func TestREF15_LockedRefreshesDeactivatedDoesNot(t *testing.T) {
 	mustBeUnknown(t, "refreshing as a deactivated user", err)
 }
 
+// An access token past its end is no use of its generation, whether it is kept or not: until the successor has bought something
+// the refresh token before it stays good. A device from which it is presented is in use, though.
+func TestAnExpiredTokenIsActivityButNoFirstUse(t *testing.T) {
+	k := authtest.NewService(t, authtest.Options{Idle: true, Settings: func(s *auth.Settings) { s.RefreshIdle = 10 * 24 * time.Hour }})
+	k.MustAddUser(t, "alice")
+	in := k.MustLogin(t, "alice", "")
+	second := k.MustRefresh(t, in.RefreshToken)
+	k.Clock.Advance(10 * 24 * time.Hour)
+	for _, access := range []token.Secret{in.AccessToken, second.AccessToken} {
+		if v := k.MustVerdict(t, access); v != auth.Expired {
+			t.Fatalf("got %v, want expired", v)
+		}
+	}
+	k.Clock.Advance(5 * 24 * time.Hour)
+	must(t, k.Flush(t.Context()))
+	must(t, k.Sweep(t.Context()))
+	if again := k.MustRefresh(t, in.RefreshToken); again.RefreshToken.Reveal() != second.RefreshToken.Reveal() {
+		t.Error("another successor")
+	}
+	k.Clock.Advance(10*24*time.Hour + time.Second)
+	must(t, k.Sweep(t.Context()))
+	if v := k.MustVerdict(t, second.AccessToken); v != auth.Unknown {
+		t.Errorf("unused for ten days: got %v, want unknown", v)
+	}
+}
+
 // A crash loses the marks of first use that are not written: a grace gets longer, never shorter, and nobody is signed out.
 func TestACrashOnlyLengthensAGrace(t *testing.T) {
 	k := idle(t)
