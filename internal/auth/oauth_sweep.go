@@ -194,11 +194,20 @@ func overBrowserSessions(tx *store.Tx, remove func(func(tx *store.Tx) error) boo
 		if err != nil {
 			return err
 		}
-		if tx.Now().Sub(b.UsedAt) > browserIdle && !remove(func(tx *store.Tx) error { return tx.RemoveBrowserSession(b.ID) }) {
+		if tx.Now().Sub(b.UsedAt) > browserIdle && !remove(func(tx *store.Tx) error { return removeIdleBrowserSession(tx, b.ID) }) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// removeIdleBrowserSession removes a sign-in unless it has been used meanwhile.
+func removeIdleBrowserSession(tx *store.Tx, id ulid.ULID) error {
+	b, err := tx.BrowserSession(id)
+	if err != nil || tx.Now().Sub(b.UsedAt) <= browserIdle {
+		return err
+	}
+	return tx.RemoveBrowserSession(id)
 }
 
 func overAssertions(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {

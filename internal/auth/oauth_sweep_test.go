@@ -2,13 +2,16 @@ package auth_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -537,4 +540,44 @@ func TestNothingIsStoredInClear(t *testing.T) {
 	if !found {
 		t.Error("the search does not find what is stored")
 	}
+}
+
+// A sign-in that is used between a sweep's look at it and its Update lives on.
+func TestASignInUsedDuringASweepLivesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := authtest.NewService(t, authtest.Options{RealClock: true, Idle: true})
+		k.MustAddUser(t, "alice")
+		used, idle := signIn(t, k, "alice"), signIn(t, k, "alice")
+		lastUsed := func(before time.Duration, people ...*person) func(*store.Tx) error {
+			return func(tx *store.Tx) error {
+				for _, p := range people {
+					b, err := tx.BrowserSessionByCookie(sha256.Sum256([]byte(p.cookie.Reveal())))
+					must(t, err)
+					b.UsedAt = tx.Now().Add(-before)
+					must(t, tx.UpdateBrowserSession(b))
+				}
+				return nil
+			}
+		}
+		time.Sleep(time.Hour + time.Second) // Ages are to be believed.
+		must(t, k.DB.Update(t.Context(), lastUsed(30*24*time.Hour+time.Second, used, idle)))
+		looked := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+				<-looked
+				return lastUsed(0, used)(tx)
+			}))
+		})
+		synctest.Wait()
+		wg.Go(func() { must(t, k.SweepOAuth(t.Context())) })
+		synctest.Wait() // The sweep has looked, and waits for its Update.
+		close(looked)
+		wg.Wait()
+		used.signedIn()
+		idle.mustBeOut("unused for thirty days")
+		if n := len(signIns(t, k)); n != 1 {
+			t.Errorf("got %d records, want the used one", n)
+		}
+	})
 }
