@@ -95,7 +95,7 @@ func makeDocument(issuer string, introspection bool) ([]byte, error) {
 		ResponseModes:        responseModes,
 		GrantTypes:           supportedGrants,
 		CodeChallengeMethods: []string{"S256"},
-		Scopes:               []string{scopeOpenID, scopeProfile, scopeEmail, mxid.ScopeAPI, mxid.ScopeAdmin, mxid.ScopeMASAdmin},
+		Scopes:               []string{scopeOpenID, scopeProfile, mxid.ScopeAPI, mxid.ScopeAdmin, mxid.ScopeMASAdmin},
 		Prompts:              []string{"none", "login", "consent", "select_account"},
 		LoginHintTypes:       []string{"mxid"},
 		UILocales:            []string{"en", "de"},

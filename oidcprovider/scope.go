@@ -8,8 +8,9 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 )
 
-// The scopes of OpenID Connect that we know (OIDC Core §5.4). offline_access, phone and address are dropped like unknown ones:
-// refresh tokens need no scope here, and there are no such claims.
+// The scopes of OpenID Connect that we know (OIDC Core §5.4). email is granted and not announced: nobody has an address yet.
+// offline_access, phone and address are dropped like unknown ones: refresh tokens need no scope here, and there are no such
+// claims.
 const (
 	scopeOpenID  = "openid"
 	scopeProfile = "profile"
