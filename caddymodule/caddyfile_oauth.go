@@ -49,7 +49,7 @@ var clientOptions = map[string]option[Client]{
 	"auth": func(d *caddyfile.Dispenser, c *Client) error {
 		return argument(d, &c.Auth, func(s string) error { return oneOf(s, clientAuthMethods) })
 	},
-	"jwks":         unmarshalJWKS,
+	"jwks":         func(d *caddyfile.Dispenser, c *Client) error { return fileArgument(d, &c.JWKS) },
 	"redirect_uri": unmarshalRedirectURIs,
 	"grant_types":  unmarshalGrantTypes,
 	"id_token_alg": func(d *caddyfile.Dispenser, c *Client) error {
@@ -64,8 +64,8 @@ var clientOptions = map[string]option[Client]{
 	},
 }
 
-// unmarshalJWKS makes a placeholder of the file, which is read when the configuration is provisioned.
-func unmarshalJWKS(d *caddyfile.Dispenser, c *Client) error {
+// fileArgument makes a placeholder of a file, which is read when the configuration is provisioned.
+func fileArgument(d *caddyfile.Dispenser, to *string) error {
 	var path string
 	if err := argument(d, &path, nil); err != nil {
 		return err
@@ -73,7 +73,7 @@ func unmarshalJWKS(d *caddyfile.Dispenser, c *Client) error {
 	if hasPlaceholder(path) {
 		return errors.New("must be a path without placeholders")
 	}
-	c.JWKS = "{file." + path + "}"
+	*to = "{file." + path + "}"
 	return nil
 }
 
@@ -126,6 +126,8 @@ func unmarshalAdmins(d *caddyfile.Dispenser, a *App) error {
 //		name       <text>
 //		policy_uri <url>
 //		tos_uri    <url>
+//		imprint    <url>
+//		css        <file>
 //	}
 func unmarshalBranding(d *caddyfile.Dispenser, a *App) error {
 	a.Branding = new(Branding)
@@ -136,6 +138,8 @@ var brandingOptions = map[string]option[Branding]{
 	"name":       func(d *caddyfile.Dispenser, b *Branding) error { return argument(d, &b.Name, checkName) },
 	"policy_uri": func(d *caddyfile.Dispenser, b *Branding) error { return argument(d, &b.PolicyURI, checkPage) },
 	"tos_uri":    func(d *caddyfile.Dispenser, b *Branding) error { return argument(d, &b.TOSURI, checkPage) },
+	"imprint":    func(d *caddyfile.Dispenser, b *Branding) error { return argument(d, &b.Imprint, checkPage) },
+	"css":        func(d *caddyfile.Dispenser, b *Branding) error { return fileArgument(d, &b.CSS) },
 }
 
 // limitOf returns the place of a limit by its name in the Caddyfile, nil if there is none of that name.

@@ -22,6 +22,7 @@ const (
 	maxNameChars = 100
 	maxJWKS      = 10 // keys
 	minRSABits   = 2048
+	maxCSS       = 64 << 10 // bytes
 
 	authNone, authBasic, authPost, authKey = "none", "basic", "post", "private_key_jwt"
 )
@@ -200,7 +201,7 @@ func (b *Branding) check() error {
 			return fmt.Errorf("name: %w", err)
 		}
 	}
-	for _, link := range []struct{ option, uri string }{{"policy_uri", b.PolicyURI}, {"tos_uri", b.TOSURI}} {
+	for _, link := range []struct{ option, uri string }{{"policy_uri", b.PolicyURI}, {"tos_uri", b.TOSURI}, {"imprint", b.Imprint}} {
 		if err := checkPage(link.uri); link.uri != "" && err != nil {
 			return fmt.Errorf("%s: %w", link.option, err)
 		}

@@ -49,4 +49,11 @@ type Branding struct {
 
 	// The URL of the terms of service, linked from the pages. Default: none.
 	TOSURI string `json:"tos_uri,omitempty"`
+
+	// The URL of the legal notice, linked from the pages. Default: none.
+	Imprint string `json:"imprint,omitempty"`
+
+	// A style sheet that the pages load after their own, at most 64 KiB. Accepts placeholders, usually `{file./path}`.
+	// Default: none.
+	CSS string `json:"css,omitempty"`
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -327,11 +329,40 @@ func TestStaticClientPutBack(t *testing.T) {
 // TestBranding shows on the pages.
 func TestBranding(t *testing.T) {
 	e := newEdge(t)
-	e.mustLoad(e.config("branding {\nname \"Example <Chat>\"\npolicy_uri https://example.org/privacy\ntos_uri https://example.org/terms\n}", ""))
+	const style = ":root { --accent: #7a1fa2; }"
+	file := filepath.Join(t.TempDir(), "brand.css")
+	if err := os.WriteFile(file, []byte(style+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	branding := fmt.Sprintf(`branding {
+		name "Example <Chat>"
+		policy_uri https://example.org/privacy
+		tos_uri https://example.org/terms
+		imprint https://example.org/about
+		css %q
+	}`, file)
+	e.mustLoad(e.config(branding, ""))
 	a := e.request("GET", "/login", "", "")
-	for _, want := range []string{"Example &lt;Chat&gt;", "https://example.org/privacy", "https://example.org/terms"} {
+	for _, want := range []string{"Example &lt;Chat&gt;", "https://example.org/privacy", "https://example.org/terms", "https://example.org/about"} {
 		if a.status != 200 || !strings.Contains(a.body, want) {
 			t.Errorf("no %s on the page: %d", want, a.status)
+		}
+	}
+	links := regexp.MustCompile(`<link rel="stylesheet" href="(/assets/\w+\.\w+\.css)">`).FindAllStringSubmatch(a.body, -1)
+	if len(links) != 2 {
+		t.Fatalf("got %q, want the pages' own style sheet and the operator's", links)
+	}
+	a = e.request("GET", links[1][1], "", "")
+	if a.status != 200 || a.body != style || a.header.Get("Content-Type") != "text/css; charset=utf-8" ||
+		a.header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+		t.Errorf("got %d %v %s", a.status, a.header, a.body)
+	}
+	for text, want := range map[string]string{"": "is the file there, readable and not empty?", strings.Repeat("x", maxCSS+1): "has 65537 bytes, more than 65536"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := load(e.config(branding, "")); err == nil || !strings.Contains(err.Error(), "branding: css: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.9s: got %v, want %s", text, err, want)
 		}
 	}
 }

@@ -83,15 +83,11 @@ func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
 }
 
 func (a *App) newPages() (*web.Handler, error) {
-	var brand web.Brand
-	if b := a.Branding; b != nil {
-		brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI}
-	}
 	return web.New(web.Config{
 		Service:    a.engine.service,
 		Issuer:     a.conf.issuer,
 		ServerName: a.conf.server,
-		Brand:      brand,
+		Brand:      a.conf.brand,
 		From:       clientFrom,
 		Now:        time.Now,
 		Rand:       rand.Reader,

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/web"
 )
 
 // Defaults of what a configuration leaves out.
@@ -44,6 +45,7 @@ type settings struct {
 
 	clients map[string]auth.Client // :: ID → client of the configuration
 	admins  map[mxid.Localpart]bool
+	brand   web.Brand
 
 	literalSecrets []string // options whose secret stands in the configuration itself
 }

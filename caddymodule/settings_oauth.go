@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/web"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
@@ -222,12 +223,24 @@ func (c *Client) resolveProof(r *resolver, to *store.Client) error {
 	return nil
 }
 
-func (s *settings) resolveBranding(a *App, _ *resolver) error {
-	if a.Branding == nil {
+func (s *settings) resolveBranding(a *App, r *resolver) error {
+	b := a.Branding
+	if b == nil {
 		return nil
 	}
-	if err := a.Branding.check(); err != nil {
+	if err := b.check(); err != nil {
 		return fmt.Errorf("branding: %w", err)
+	}
+	s.brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI, Imprint: b.Imprint}
+	if b.CSS == "" {
+		return nil
+	}
+	var err error
+	if s.brand.CSS, err = r.value("css", b.CSS); err != nil {
+		return fmt.Errorf("branding: %w", err)
+	}
+	if len(s.brand.CSS) > maxCSS {
+		return fmt.Errorf("branding: css: has %d bytes, more than %d", len(s.brand.CSS), maxCSS)
 	}
 	return nil
 }

@@ -39,14 +39,20 @@ func loadAssets() (map[string]asset, map[string]string) {
 		if err != nil {
 			panic(err) // Embedded.
 		}
-		ext := path.Ext(e.Name())
-		sum := sha256.Sum256(body)
-		hashed := strings.TrimSuffix(e.Name(), ext) + "." + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) + ext
-		all[hashed] = asset{assetKinds[ext], body}
-		names[e.Name()] = hashed
+		hashed, a := newAsset(e.Name(), body)
+		all[hashed], names[e.Name()] = a, hashed
 	}
 	return all, names
 }
+
+// newAsset makes an asset, and its name with the hash in it.
+func newAsset(name string, body []byte) (hashed string, a asset) {
+	ext := path.Ext(name)
+	sum := sha256.Sum256(body)
+	return strings.TrimSuffix(name, ext) + "." + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) + ext, asset{assetKinds[ext], body}
+}
+
+const assetsPath = "/assets/"
 
 // assetPath is where the pages find an asset.
 func assetPath(name string) (string, error) {
@@ -54,24 +60,28 @@ func assetPath(name string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("no asset %q", name)
 	}
-	return "/assets/" + hashed, nil
+	return assetsPath + hashed, nil
 }
 
-func serveAsset(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	a, ok := assets[path.Base(r.URL.Path)]
+func (h *Handler) serveAsset(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	a, ok := assets[name]
+	if !ok {
+		a, ok = h.assets[name]
+	}
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
+		header.Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 	case !ok:
-		h.Set("Cache-Control", "no-store")
+		header.Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNotFound)
 	default:
-		h.Set("Content-Type", a.kind)
-		h.Set("Content-Length", strconv.Itoa(len(a.body)))
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		header.Set("Content-Type", a.kind)
+		header.Set("Content-Length", strconv.Itoa(len(a.body)))
+		header.Set("Cache-Control", "public, max-age=31536000, immutable")
 		w.WriteHeader(http.StatusOK)
 		if r.Method == http.MethodGet {
 			w.Write(a.body) //nolint:errcheck // The browser is gone: nobody is left to tell.

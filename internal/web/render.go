@@ -14,6 +14,7 @@ import (
 type frame struct {
 	Lang      *language
 	Brand     Brand
+	Style     string // where the operator's style sheet is; empty: there is none
 	BrandMark string // the first letter of its name
 	Title     string // names the text that is the title and the heading
 	Wide      bool
@@ -27,7 +28,7 @@ type choice struct {
 }
 
 func (v *visit) frame(title string) frame {
-	f := frame{Lang: v.lang, Brand: v.Brand, BrandMark: mark(v.Brand.Name), Title: title}
+	f := frame{Lang: v.lang, Brand: v.Brand, Style: v.style, BrandMark: mark(v.Brand.Name), Title: title}
 	for _, l := range v.languages {
 		if l != v.lang {
 			f.Languages = append(f.Languages, choice{l, v.here(localesParam, l.Code)})

@@ -35,6 +35,8 @@ type Brand struct {
 	Name      string // shown on every page; empty: the server name
 	PolicyURI string // empty: no link
 	TOSURI    string // empty: no link
+	Imprint   string // empty: no link
+	CSS       string // a style sheet that the pages load after their own; empty: none
 }
 
 // Handler serves the pages. It is safe for concurrent use.
@@ -44,6 +46,8 @@ type Handler struct {
 	origin    browser.Origin
 	languages []*language
 	matcher   matcher
+	assets    map[string]asset // :: hashed name → what the operator has added
+	style     string           // where the operator's style sheet is; empty: there is none
 }
 
 // New makes a Handler.
@@ -58,13 +62,18 @@ func New(c Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{
+	h := &Handler{
 		Config:    c,
 		cookies:   browser.NewCookies(c.Issuer),
 		origin:    browser.NewOrigin(c.Issuer),
 		languages: languages,
 		matcher:   newMatcher(languages),
-	}, nil
+	}
+	if c.Brand.CSS != "" {
+		name, a := newAsset("brand.css", []byte(c.Brand.CSS))
+		h.assets, h.style = map[string]asset{name: a}, assetsPath+name
+	}
+	return h, nil
 }
 
 // page is one of our pages.
@@ -88,7 +97,7 @@ func (h *Handler) ServeEndpoint(w http.ResponseWriter, r *http.Request, e route.
 	p, known := pages[e]
 	switch {
 	case e == route.Asset:
-		serveAsset(w, r)
+		h.serveAsset(w, r)
 	case !known:
 		http.NotFound(w, r)
 	case !h.origin.Here(r):
