@@ -80,7 +80,6 @@ func openEngine(ctx context.Context, dir string, a *App) (*engine, error) {
 		Now:           time.Now,
 		Rand:          rand.Reader,
 		Log:           e.log.logger("store"),
-		OnReopen:      e.reopened,
 	})
 	if err != nil {
 		return nil, err
@@ -145,13 +144,6 @@ func (e *engine) run(ctx context.Context) {
 	defer close(e.stopped)
 	if err := e.service.Run(ctx); err != nil && ctx.Err() == nil {
 		e.log.logger("jobs").Error("the service has stopped working on jobs and activity", zap.Error(err))
-	}
-}
-
-// reopened is told by the store that a commit had an unknown outcome: what is in memory may be wrong.
-func (e *engine) reopened() {
-	if e.service != nil {
-		e.service.Reopened()
 	}
 }
 

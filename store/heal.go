@@ -37,9 +37,7 @@ func (db *DB) heal(revision uint64, failed *overlay) {
 			return
 		}
 	}
-	if db.options.OnReopen != nil {
-		db.options.OnReopen()
-	}
+	_ = db.options.fault.at(faultHealed)
 	db.counters.reopen()
 	db.broken.Store(nil)
 	db.options.Log.Info("the database has been opened again: the store is writable")

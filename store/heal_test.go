@@ -41,8 +41,12 @@ func (f *faults) at(step faultStep) error {
 func faulty(t *testing.T, dir string) (db *DB, f *faults, reopened chan struct{}) {
 	f, reopened = new(faults), make(chan struct{})
 	o := testOptions(dir)
-	o.fault = f.at
-	o.OnReopen = func() { reopened <- struct{}{} }
+	o.fault = func(step faultStep) error {
+		if step == faultHealed {
+			reopened <- struct{}{}
+		}
+		return f.at(step)
+	}
 	return mustOpen(t, o), f, reopened
 }
 

@@ -23,10 +23,6 @@ type Options struct {
 	// FreeBytes tells the space left on the file system of dir. Nil: it is asked (and is unlimited in memory).
 	FreeBytes func(dir string) (uint64, error)
 
-	// OnReopen is called after a failed commit, when the engine has been opened again and before writing goes on, so that
-	// whoever keeps records in memory can read them again. It must not write.
-	OnReopen func()
-
 	// FailCommit is for tests of what lies above: it is asked after each commit, and its error makes the commit one of unknown
 	// outcome. Nil: no commit fails by itself.
 	FailCommit func() error
@@ -36,7 +32,7 @@ type Options struct {
 }
 
 // faultFunc lets a test fail a step: before a commit, after it (its outcome is then unknown to the writer), when the
-// database is opened, or when a failed commit is undone.
+// database is opened, or when a failed commit is undone. The last step, when writing goes on after that, cannot fail.
 type faultFunc func(step faultStep) error
 
 type faultStep int
@@ -46,6 +42,7 @@ const (
 	faultAfterCommit
 	faultOpen
 	faultUndo
+	faultHealed
 )
 
 func (f faultFunc) at(step faultStep) error {

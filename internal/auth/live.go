@@ -305,28 +305,6 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	}
 }
 
-// refresh reads every object in memory again: the store was reopened after a commit whose outcome nobody knew.
-func (ls *liveSessions) refresh() {
-	for i := range ls.shards {
-		ls.shards[i].mu.Lock()
-		ls.shards[i].absent.Purge()
-		ls.shards[i].mu.Unlock()
-	}
-	ls.each(func(l *liveSession) {
-		_ = ls.db.View(func(tx *store.Tx) error {
-			s, err := tx.SessionByAccessHandle(l.handle)
-			if err != nil {
-				return err
-			}
-			ls.flip(&s, tx.Revision())
-			if u, err := tx.User(s.UserID); err == nil {
-				ls.users.flip(&u, tx.Revision())
-			}
-			return nil
-		})
-	})
-}
-
 // each calls fn for every object in memory, pinned meanwhile.
 func (ls *liveSessions) each(fn func(*liveSession)) {
 	for i := range ls.shards {

@@ -71,9 +71,6 @@ func (s *Service) Claim(settings Settings) (release func()) {
 	return func() { s.settings.CompareAndSwap(mine, before) }
 }
 
-// Reopened makes the service read its live sessions again: the store has been reopened after a commit of unknown outcome.
-func (s *Service) Reopened() { s.live.refresh() }
-
 // PasswordEnabled reports whether password logins are offered.
 func (s *Service) PasswordEnabled() bool { return s.settings.Load().PasswordEnabled }
 

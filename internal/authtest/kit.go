@@ -108,7 +108,6 @@ func (k *Kit) openStore(t testing.TB, o Options) {
 	t.Helper()
 	so := o.Store
 	so.ServerName, so.Now, so.Rand, so.Log = o.ServerName, k.Now, o.Rand, o.Log
-	so.OnReopen = func() { k.Reopened() }
 	db, err := store.Open(t.Context(), so)
 	check(t, "opening the store", err)
 	k.DB = db
