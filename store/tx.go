@@ -12,6 +12,7 @@ import (
 type Tx struct {
 	snapshot snapshot
 	stack    []*overlay // lowest first; the last is this function's own; nil in a View
+	room     limits     // of what an Update's function may write
 	now      time.Time
 	revision uint64
 	hooks    []func()
@@ -25,6 +26,14 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Revision is, in a View, the revision of the snapshot, and in an Update the one that this function's writes will have.
 // Revisions grow; several functions may share one.
 func (tx *Tx) Revision() uint64 { return tx.revision }
+
+// Full reports, in an Update, whether what the function has written takes half of the room that there is: a function with an
+// unbounded number of records to write writes the rest in another Update. The other half is for what it still has to write of
+// those it has begun.
+func (tx *Tx) Full() bool {
+	own := tx.own()
+	return own.bytes >= tx.room.bytes/2 || int64(len(own.writes)) >= tx.room.entries/2
+}
 
 // OnCommit adds a function that is called once this one's writes are durable and visible, in the order of commits and
 // before the caller of Update is answered; never if the function or the commit fails. It runs on the writer's goroutine:

@@ -145,6 +145,7 @@ func (db *DB) add(b *batch, r *request) *batch {
 			}
 		}
 		tx := b.tx(db.now())
+		tx.room = db.limits
 		if err := db.runIn(b, r.fn, tx); err != nil {
 			db.counters.fail()
 			r.done <- err

@@ -214,3 +214,25 @@ func TestGoexitEndsTheWriterAndNobodyHangs(t *testing.T) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }
+
+// A function that writes until it is full has as much room again.
+func TestFull(t *testing.T) {
+	db := mustOpen(t, testOptions(""))
+	n := 0
+	mustUpdate(t, db, func(tx *Tx) error {
+		for n = 0; !tx.Full(); n++ {
+			if err := tx.InsertSession(testSession(n, 1)); err != nil {
+				return err
+			}
+		}
+		for i := range n - 1 {
+			if err := tx.InsertSession(testSession(n+i, 1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if n < 100 {
+		t.Errorf("full after %d sessions", n)
+	}
+}
