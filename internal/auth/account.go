@@ -81,21 +81,16 @@ func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, 
 // EndOtherSessions ends every session of a signed-in person but those that this browser approved, and signs the person out of
 // all other browsers. It reports how many sessions ended.
 func (s *Service) EndOtherSessions(ctx context.Context, in SignedIn, from From) (int, error) {
-	count := 0
-	for last := endBatch; last == endBatch; {
-		var ended []store.Session
-		err := s.update(ctx, func(tx *store.Tx) (err error) {
-			ended, err = s.endSome(tx, in.User.ID, "ended_by_user", func(sess *store.Session) bool { return sess.Approver == in.Session.ID })
-			if err != nil {
-				return err
-			}
-			return removeBrowserSessions(tx, &in.User, in.Session)
-		})
-		if err != nil {
-			return count, err
-		}
-		s.endedAll(ended, &in.User, from)
-		count, last = count+len(ended), len(ended)
+	e := ending{
+		reason: "ended_by_user", signIn: in.Session.ID,
+		stays: func(sess *store.Session) bool { return sess.Approver == in.Session.ID },
+	}
+	if err := s.update(ctx, func(tx *store.Tx) error { return s.beginEnding(tx, &e, in.User.ID) }); err != nil {
+		return 0, err
+	}
+	count, err := s.finishEnding(ctx, &e, &in.User, from)
+	if err != nil {
+		return count, err
 	}
 	_ = s.settle(ctx, in.User.ID)
 	return count, nil

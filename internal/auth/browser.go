@@ -202,25 +202,6 @@ func (s *Service) CheckPassword(ctx context.Context, l mxid.Localpart, pw token.
 	return err
 }
 
-// removeBrowserSessions signs a user out of all browsers but one (the zero ID: of all).
-func removeBrowserSessions(tx *store.Tx, user *store.User, but store.BrowserSession) error {
-	var all []store.BrowserSession
-	for bs, err := range tx.BrowserSessionsOf(user.ID) {
-		if err != nil {
-			return err
-		}
-		if bs.ID != but.ID {
-			all = append(all, bs)
-		}
-	}
-	for i := range all {
-		if err := tx.RemoveBrowserSession(all[i].ID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func addrText(f From) string {
 	if !f.Addr.IsValid() {
 		return ""

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -26,62 +27,115 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 		return nil
 	}
 	s.wake(tx, sess.UserID)
-	return s.listDevice(tx, sess.UserID, sess.DeviceID)
+	return s.listDevices(tx, sess.UserID, sess.DeviceID)
 }
 
-// endBatch is how many sessions one Update ends: a bot may have thousands, and a transaction has its bounds.
-const endBatch = 200
+// ending is the end of what a user is signed in with: sessions, and sign-ins at our pages, from which whoever has one could start
+// another session. One transaction has its bounds and a bot may have thousands of sessions, so it takes as many Updates as it needs.
+// What one of them has ended stays ended, with its devices on the user's job, and whoever asks again goes on from there. What ends is
+// what was there at the first Update: a login made since is another one.
+type ending struct {
+	reason string
+	stays  func(*store.Session) bool // nil: no session does
+	last   ulid.ULID                 // the session that ends after all others
+	signIn ulid.ULID                 // the sign-in that stays
 
-// endSome ends live sessions of a user in tx, up to endBatch of them, but not those that stay. If that many ended, there may be
-// more.
-func (s *Service) endSome(tx *store.Tx, user ulid.ULID, reason string, stays func(*store.Session) bool) ([]store.Session, error) {
-	var ended []store.Session
-	for sess, err := range tx.LiveSessions(user) {
+	signIns, sessions []ulid.ULID     // still to be ended
+	ended             []store.Session // in the last Update
+}
+
+func (e *ending) done() bool { return len(e.signIns) == 0 && len(e.sessions) == 0 }
+
+// beginEnding ends in tx as much as fits of what the user is signed in with now. finishEnding does the rest.
+func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
+	e.signIns, e.sessions = nil, nil
+	for bs, err := range tx.BrowserSessionsOf(user) {
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if stays(&sess) {
+		if bs.ID != e.signIn {
+			e.signIns = append(e.signIns, bs.ID)
+		}
+	}
+	var last []ulid.ULID
+	for sess, err := range tx.LiveSessions(user) {
+		switch {
+		case err != nil:
+			return err
+		case sess.ID == e.last:
+			last = append(last, sess.ID)
+		case e.stays == nil || !e.stays(&sess):
+			e.sessions = append(e.sessions, sess.ID)
+		}
+	}
+	e.sessions = append(e.sessions, last...)
+	return s.goOnEnding(tx, e, user)
+}
+
+// goOnEnding ends in tx as much as fits of what is still to be ended.
+func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
+	for ; len(e.signIns) > 0 && !tx.Full(); e.signIns = e.signIns[1:] {
+		if err := tx.RemoveBrowserSession(e.signIns[0]); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	e.ended = nil
+	var devices []mxid.DeviceID
+	for ; len(e.sessions) > 0 && !tx.Full(); e.sessions = e.sessions[1:] {
+		sess, err := tx.Session(e.sessions[0])
+		if errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended() {
 			continue
 		}
-		if ended = append(ended, sess); len(ended) == endBatch {
-			break
+		if err != nil {
+			return err
+		}
+		sess.End(tx.Now(), e.reason)
+		if err := s.putSession(tx, &sess); err != nil {
+			return err
+		}
+		e.ended = append(e.ended, sess)
+		if sess.DeviceID != "" {
+			devices = append(devices, sess.DeviceID)
 		}
 	}
-	for i := range ended {
-		if err := s.end(tx, &ended[i], reason); err != nil {
-			return nil, err
-		}
+	if len(devices) == 0 {
+		return nil
 	}
-	return ended, nil
+	s.wake(tx, user)
+	return s.listDevices(tx, user, devices...)
 }
 
-// none stays.
-func none(*store.Session) bool { return false }
-
-// endRest ends what one Update did not: ended is what it did, and is returned with the rest.
-func (s *Service) endRest(ctx context.Context, user ulid.ULID, reason string, ended []store.Session) ([]store.Session, error) {
-	for last := len(ended); last == endBatch; {
-		var more []store.Session
-		err := s.update(ctx, func(tx *store.Tx) (err error) {
-			more, err = s.endSome(tx, user, reason, none)
-			return err
+// finishEnding reports what has ended, ends the rest, and says how many sessions that were. It does not stop when its caller goes away.
+func (s *Service) finishEnding(ctx context.Context, e *ending, user *store.User, from From) (int, error) {
+	ctx = context.WithoutCancel(ctx)
+	s.endedAll(e.ended, user, from)
+	count := len(e.ended)
+	for !e.done() {
+		var next ending
+		err := s.update(ctx, func(tx *store.Tx) error {
+			next = *e
+			return s.goOnEnding(tx, &next, user.ID)
 		})
 		if err != nil {
-			return ended, err
+			return count, err
 		}
-		ended, last = append(ended, more...), len(more)
+		*e = next
+		s.endedAll(e.ended, user, from)
+		count += len(e.ended)
 	}
-	return ended, nil
+	return count, nil
 }
 
-// listDevice puts a device on the user's job, with the revision that lists it.
-func (s *Service) listDevice(tx *store.Tx, user ulid.ULID, d mxid.DeviceID) error {
+// listDevices puts devices on the user's job, with the revision that lists them.
+func (s *Service) listDevices(tx *store.Tx, user ulid.ULID, devices ...mxid.DeviceID) error {
 	return s.changeJob(tx, user, func(j *store.Job) {
-		i, found := findDevice(j, d)
-		if !found {
-			j.Devices = slices.Insert(j.Devices, i, store.JobDevice{ID: d})
+		for _, d := range devices {
+			i, found := findDevice(j, d)
+			if !found {
+				j.Devices = slices.Insert(j.Devices, i, store.JobDevice{ID: d})
+			}
+			j.Devices[i].Revision = tx.Revision()
 		}
-		j.Devices[i].Revision = tx.Revision()
 	})
 }
 
@@ -151,8 +205,8 @@ func (s *Service) Logout(ctx context.Context, text string, from From) error {
 	return nil
 }
 
-// LogoutAll ends every session of the token's user (Matrix CS §logout/all), and every sign-in at our pages: from one of them
-// whoever has it could start another session. ErrTokenUnknown: no live session of the token.
+// LogoutAll ends every session of the token's user (Matrix CS §logout/all), and every sign-in at our pages. The token's own session
+// ends last, so that its client can ask again until all is done. ErrTokenUnknown: no live session of the token.
 func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	sess, user, err := s.sessionByAccess(ctx, text)
 	if err != nil {
@@ -161,17 +215,17 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	if user.ID.IsZero() {
 		return ErrTokenUnknown
 	}
-	var ended []store.Session
+	e := ending{reason: "logout_all", last: sess.ID}
 	over := false
 	err = s.update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Session(sess.ID)
-		if over = err != nil || now.Ended(); over {
+		if over = errors.Is(err, store.ErrNotFound) || err == nil && now.Ended(); over {
 			return nil
 		}
-		if ended, err = s.endSome(tx, user.ID, "logout_all", none); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
 		}
-		return removeBrowserSessions(tx, &user, store.BrowserSession{})
+		return s.beginEnding(tx, &e, user.ID)
 	})
 	if err != nil {
 		return err
@@ -179,11 +233,10 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	if over {
 		return ErrTokenUnknown
 	}
-	if ended, err = s.endRest(ctx, user.ID, "logout_all", ended); err != nil {
+	if _, err := s.finishEnding(ctx, &e, &user, from); err != nil {
 		return err
 	}
-	s.endedAll(ended, &user, from)
-	s.settle(ctx, user.ID)
+	_ = s.settle(ctx, user.ID)
 	return nil
 }
 
@@ -209,6 +262,9 @@ func (s *Service) sessionByAccess(ctx context.Context, text string) (sess store.
 	})
 	if errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended() {
 		return sess, user, ErrTokenUnknown
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
 	}
 	return sess, user, err
 }
@@ -240,20 +296,15 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 // EndSessions ends every live session of a user, and every sign-in at our pages, on an administrator's behalf, and reports how
 // many sessions there were.
 func (s *Service) EndSessions(ctx context.Context, l mxid.Localpart, reason string) (int, error) {
-	var ended []store.Session
-	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) (err error) {
-		if ended, err = s.endSome(tx, u.ID, reason, none); err != nil {
-			return err
-		}
-		return removeBrowserSessions(tx, u, store.BrowserSession{})
-	})
+	e := ending{reason: reason}
+	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error { return s.beginEnding(tx, &e, u.ID) })
 	if err != nil {
 		return 0, err
 	}
-	if ended, err = s.endRest(ctx, user.ID, reason, ended); err != nil {
-		return 0, err
+	count, err := s.finishEnding(ctx, &e, &user, From{})
+	if err != nil {
+		return count, err
 	}
-	s.endedAll(ended, &user, From{})
-	s.settle(ctx, user.ID)
-	return len(ended), nil
+	_ = s.settle(ctx, user.ID)
+	return count, nil
 }

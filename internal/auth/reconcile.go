@@ -131,26 +131,26 @@ func settleAccount(ctx context.Context, set *Settings, user *store.User) error {
 
 // removeRefused takes back a user whom the homeserver does not want, so that nothing is left of the attempt.
 func (s *Service) removeRefused(ctx context.Context, user *store.User, why error) error {
-	var ended []store.Session
-	err := s.update(ctx, func(tx *store.Tx) (err error) {
-		if ended, err = s.endSome(tx, user.ID, "user_removed", none); err != nil {
+	for removed := false; !removed; {
+		e := ending{reason: "user_removed"}
+		err := s.update(ctx, func(tx *store.Tx) error {
+			if err := s.beginEnding(tx, &e, user.ID); err != nil || !e.done() {
+				return err
+			}
+			if err := s.removePassword(tx, user); err != nil {
+				return err
+			}
+			if err := tx.RemoveUser(user.ID); err != nil {
+				return err
+			}
+			return tx.RemoveJob(user.ID)
+		})
+		if err != nil {
 			return err
 		}
-		if err := removeBrowserSessions(tx, user, store.BrowserSession{}); err != nil {
-			return err
-		}
-		if err := s.removePassword(tx, user); err != nil {
-			return err
-		}
-		if err := tx.RemoveUser(user.ID); err != nil {
-			return err
-		}
-		return tx.RemoveJob(user.ID)
-	})
-	if err != nil {
-		return err
+		s.endedAll(e.ended, user, From{})
+		removed = e.done()
 	}
-	s.endedAll(ended, user, From{})
 	s.emit(Event{Name: "user_removed", UserID: s.userID(user.Localpart), Reason: reason(why)})
 	return &refusedError{why: why}
 }

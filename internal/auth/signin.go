@@ -155,7 +155,7 @@ func (s *Service) announceDevice(ctx context.Context, st *start) error {
 	}
 	trouble := s.settleFirst(ctx, set, st, job, held)
 	if !held && !listed(job, st.device) {
-		err := s.update(ctx, func(tx *store.Tx) error { return s.listDevice(tx, st.user.ID, st.device) })
+		err := s.update(ctx, func(tx *store.Tx) error { return s.listDevices(tx, st.user.ID, st.device) })
 		if err != nil {
 			return err
 		}

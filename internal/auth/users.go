@@ -156,17 +156,12 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 	if err != nil {
 		return err
 	}
-	var ended []store.Session
-	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) (err error) {
+	e := ending{reason: "password_changed", stays: func(*store.Session) bool { return !endSessions }}
+	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
 		if u.Deactivated() {
 			return fmt.Errorf("%w: %s is deactivated", ErrConflict, l)
 		}
-		if ended = nil; endSessions {
-			if ended, err = s.endSome(tx, u.ID, "password_changed", none); err != nil {
-				return err
-			}
-		}
-		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
+		if err := s.beginEnding(tx, &e, u.ID); err != nil {
 			return err
 		}
 		if hash == "" {
@@ -177,16 +172,16 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 	if err != nil {
 		return err
 	}
-	e := Event{Name: "password_changed", UserID: s.userID(l)}
+	changed := Event{Name: "password_changed", UserID: s.userID(l)}
 	if hash == "" {
-		e.Reason = "removed"
+		changed.Reason = "removed"
 	}
-	s.emit(e)
-	if ended, err = s.endRest(ctx, user.ID, "password_changed", ended); err != nil {
+	s.emit(changed)
+	count, err := s.finishEnding(ctx, &e, &user, From{})
+	if err != nil {
 		return err
 	}
-	s.endedAll(ended, &user, From{})
-	if len(ended) > 0 {
+	if count > 0 {
 		_ = s.settle(ctx, user.ID)
 	}
 	return nil
@@ -224,8 +219,8 @@ func (s *Service) Unlock(ctx context.Context, l mxid.Localpart) error {
 // Deactivate closes an account for good: the password goes, every session ends, and the homeserver closes it too, with
 // erase forgetting the person. It may be repeated.
 func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) error {
-	var ended []store.Session
-	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) (err error) {
+	e := ending{reason: "deactivated"}
+	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
 		if !u.Deactivated() {
 			u.DeactivatedAt = tx.Now()
 		}
@@ -233,10 +228,7 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 		if err := s.removePassword(tx, u); err != nil {
 			return err
 		}
-		if ended, err = s.endSome(tx, u.ID, "deactivated", none); err != nil {
-			return err
-		}
-		if err := removeBrowserSessions(tx, u, store.BrowserSession{}); err != nil {
+		if err := s.beginEnding(tx, &e, u.ID); err != nil {
 			return err
 		}
 		return s.listAccount(tx, u.ID)
@@ -244,20 +236,19 @@ func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) 
 	if err != nil {
 		return err
 	}
-	e := Event{Name: "user_deactivated", UserID: s.userID(l)}
+	closed := Event{Name: "user_deactivated", UserID: s.userID(l)}
 	if erase {
-		e.Reason = "erase"
+		closed.Reason = "erase"
 	}
-	s.emit(e)
-	if ended, err = s.endRest(ctx, user.ID, "deactivated", ended); err != nil {
+	s.emit(closed)
+	if _, err := s.finishEnding(ctx, &e, &user, From{}); err != nil {
 		return err
 	}
-	s.endedAll(ended, &user, From{})
 	_ = s.settle(ctx, user.ID)
 	return nil
 }
 
-// Reactivate opens a deactivated account again, with a new password.
+// Reactivate opens a deactivated account again, with a new password. What its deactivation did not come to end it ends before.
 func (s *Service) Reactivate(ctx context.Context, l mxid.Localpart, pw token.Secret) error {
 	if pw.Empty() {
 		return fmt.Errorf("%w: a new password is needed", ErrInvalid)
@@ -266,22 +257,33 @@ func (s *Service) Reactivate(ctx context.Context, l mxid.Localpart, pw token.Sec
 	if err != nil {
 		return err
 	}
-	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
-		if !u.Deactivated() {
-			return fmt.Errorf("%w: %s is not deactivated", ErrConflict, l)
-		}
-		*u = store.User{ID: u.ID, Localpart: u.Localpart, CreatedAt: u.CreatedAt, DisplayName: u.DisplayName, ProvisionedAt: u.ProvisionedAt}
-		if err := s.putPassword(tx, u, hash); err != nil {
+	var e ending
+	var user store.User
+	for opened := false; !opened; opened = e.done() {
+		if user, err = s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error { return s.reactivate(tx, &e, u, hash) }); err != nil {
 			return err
 		}
-		return s.listAccount(tx, u.ID)
-	})
-	if err != nil {
-		return err
+		s.endedAll(e.ended, &user, From{})
 	}
 	s.emit(Event{Name: "user_reactivated", UserID: s.userID(l)})
 	_ = s.settle(ctx, user.ID)
 	return nil
+}
+
+// reactivate ends as much as fits of what a deactivated user is still signed in with, and opens the account if that was all.
+func (s *Service) reactivate(tx *store.Tx, e *ending, u *store.User, hash string) error {
+	if !u.Deactivated() {
+		return fmt.Errorf("%w: %s is not deactivated", ErrConflict, u.Localpart)
+	}
+	*e = ending{reason: "deactivated"}
+	if err := s.beginEnding(tx, e, u.ID); err != nil || !e.done() {
+		return err
+	}
+	*u = store.User{ID: u.ID, Localpart: u.Localpart, CreatedAt: u.CreatedAt, DisplayName: u.DisplayName, ProvisionedAt: u.ProvisionedAt}
+	if err := s.putPassword(tx, u, hash); err != nil {
+		return err
+	}
+	return s.listAccount(tx, u.ID)
 }
 
 // SetAdmin gives or takes the right to urn:synapse:admin:*. It is checked whenever a token is used.
