@@ -129,7 +129,7 @@ func (s *Service) guess(browser store.Digest, cookie token.Secret, from From) er
 	if err := s.limits.spend(limitUserCode, limit, from.Addr); err != nil {
 		return err
 	}
-	if err := s.limits.spendOne(spendKey{what: limitUserCodeBrowser, id: [16]byte(browser[:16])}, limit); err != nil {
+	if err := s.limits.spendOne(limitUserCodeBrowser, limit, spendKey{id: [16]byte(browser[:16])}); err != nil {
 		return err
 	}
 	if cookie.Empty() {
@@ -146,7 +146,7 @@ func (s *Service) guess(browser store.Digest, cookie token.Secret, from From) er
 	case err != nil:
 		return err
 	}
-	return s.limits.spendOne(spendKey{what: limitUserCodeUser, id: user.ID}, limit)
+	return s.limits.spendOne(limitUserCodeUser, limit, spendKey{id: user.ID})
 }
 
 // DeviceGrant returns a device grant to the browser that claimed it, and its client.

@@ -62,7 +62,7 @@ func (s *Service) Counters() []int {
 	l := s.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return []int{l.pairs.Len(), l.addresses.Len(), l.accounts.Len(), l.spent.Len()}
+	return []int{l.pairs.Len(), l.addresses.Len(), l.accounts.Len(), l.spent[limitAuthorize].Len()}
 }
 
 // Spend counts one request of an address.

@@ -27,12 +27,11 @@ type limits struct {
 	pairs     *simplelru.LRU[pairKey, *rate.Limiter]
 	addresses *simplelru.LRU[netip.Prefix, *rate.Limiter]
 	accounts  *simplelru.LRU[string, *rate.Limiter]
-	spent     *simplelru.LRU[spendKey, *rate.Limiter]
+	spent     [limitKinds]*simplelru.LRU[spendKey, *rate.Limiter] // by kind: what is cheap drives out nobody who guesses codes
 }
 
-// spendKey is what one address, browser or user does of one kind.
+// spendKey is one address, browser or user.
 type spendKey struct {
-	what limitKind
 	addr netip.Prefix
 	id   [16]byte
 }
@@ -41,12 +40,13 @@ type spendKey struct {
 type limitKind uint8
 
 const (
-	limitAuthorize limitKind = iota + 1
+	limitAuthorize limitKind = iota
 	limitDeviceCode
 	limitRegistration
 	limitUserCode
 	limitUserCodeBrowser
 	limitUserCodeUser
+	limitKinds
 )
 
 type pairKey struct {
@@ -59,7 +59,9 @@ func newLimits(now func() time.Time) *limits {
 	l.pairs, _ = simplelru.NewLRU[pairKey, *rate.Limiter](maxCounters, nil)
 	l.addresses, _ = simplelru.NewLRU[netip.Prefix, *rate.Limiter](maxCounters, nil)
 	l.accounts, _ = simplelru.NewLRU[string, *rate.Limiter](maxCounters, nil)
-	l.spent, _ = simplelru.NewLRU[spendKey, *rate.Limiter](maxCounters, nil)
+	for kind := range l.spent {
+		l.spent[kind], _ = simplelru.NewLRU[spendKey, *rate.Limiter](maxCounters, nil)
+	}
 	return l
 }
 
@@ -144,17 +146,17 @@ func (a *attempt) succeed() {
 
 // spend counts one request of an address, or answers RateLimitError.
 func (l *limits) spend(what limitKind, limit Limit, addr netip.Addr) error {
-	return l.spendOne(spendKey{what: what, addr: limitPrefix(addr)}, limit)
+	return l.spendOne(what, limit, spendKey{addr: limitPrefix(addr)})
 }
 
-func (l *limits) spendOne(key spendKey, limit Limit) error {
+func (l *limits) spendOne(what limitKind, limit Limit, key spendKey) error {
 	if limit.Burst <= 0 {
 		return nil
 	}
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := counter(l.spent, key, limit.Burst, limit.Window)
+	c := counter(l.spent[what], key, limit.Burst, limit.Window)
 	if !c.AllowN(now, 1) {
 		return &RateLimitError{RetryAfter: wait(c, now)}
 	}

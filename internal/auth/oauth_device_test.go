@@ -294,6 +294,23 @@ func TestDEV07_GuessesAreLimited(t *testing.T) {
 	}
 }
 
+// Who guesses user codes is not forgotten for what others ask for meanwhile, from however many addresses (DEV-07).
+func TestDEV07_NothingElseDrivesAGuesserOut(t *testing.T) {
+	k := provider(t)
+	p := signIn(t, k, "alice")
+	guess := func() error {
+		_, err := k.ClaimDeviceGrant(t.Context(), "BCDFGHJK", p.browser.Digest(), p.cookie, auth.From{Addr: authtest.Addr})
+		return err
+	}
+	for range 10 {
+		mustBe(t, "a guess", guess(), auth.ErrNotFound)
+	}
+	for i := range auth.MaxCounters {
+		must(t, k.Spend(auth.Limit{Burst: 1, Window: time.Minute}, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})))
+	}
+	mustBe(t, "the eleventh guess", guess(), auth.ErrRateLimited)
+}
+
 // Case, spaces and punctuation do not count (DEV-07).
 func TestDEV07_NormalizeUserCode(t *testing.T) {
 	for typed, want := range map[string]string{
