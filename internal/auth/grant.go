@@ -110,15 +110,15 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 // ago.
 func (s *Service) fulfil(tx *store.Tx, out *Approved, c *Client, bs *store.BrowserSession, user *store.User, scope []string) error {
 	g := &out.Grant
-	if !isPart(scope, g.Scope) {
+	granted := s.settings.Load().stillGranted(scope, user)
+	if !isPart(scope, g.Scope) || len(granted) == 0 {
 		return ErrScopeDenied
 	}
-	scope = s.settings.Load().stillGranted(scope, user)
-	if !adminAuthenticated(tx, bs, scope) {
+	if !adminAuthenticated(tx, bs, granted) {
 		return ErrSignInNeeded
 	}
 	g.Status, g.UserID, g.BrowserSessionID, g.AuthTime = store.GrantFulfilled, user.ID, bs.ID, bs.AuthenticatedAt
-	g.Scope, g.Code, g.FulfilledAt = scope, digest(out.Code), tx.Now()
+	g.Scope, g.Code, g.FulfilledAt = granted, digest(out.Code), tx.Now()
 	if err := rememberConsent(tx, user.ID, g, c); err != nil {
 		return err
 	}

@@ -190,6 +190,19 @@ func TestSCP09_AdminScopesFollowTheRight(t *testing.T) {
 	check("taken from the configuration", false)
 }
 
+// Where nothing is left to be granted, nothing is: a right was all that was asked for, and is gone between the page and the answer.
+func TestSCP09_NothingLeftIsNoGrant(t *testing.T) {
+	k := provider(t, func(set *auth.Settings) { set.Admins = map[mxid.Localpart]bool{"alice": true} })
+	p := signIn(t, k, "alice")
+	g := p.start(staticID, []string{mxid.ScopeMASAdmin})
+	reload(k, func(set *auth.Settings) { set.Admins = nil })
+	_, err := p.approve(g)
+	mustBe(t, "approving", err, auth.ErrScopeDenied)
+	if got := grantNow(t, k, g); got.Status != store.GrantPending {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // An admin scope needs a password of a moment ago.
 func TestSCP09_AdminScopesNeedAFreshPassword(t *testing.T) {
 	k := provider(t, func(set *auth.Settings) { set.Admins = map[mxid.Localpart]bool{"alice": true} })
