@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -85,7 +84,7 @@ type App struct {
 	ctx        caddy.Context
 	log        *zap.Logger
 	audit      *zap.Logger
-	events     *caddyevents.App
+	events     eventsApp
 	pending    chan auth.Event // for events' handlers
 	conf       settings
 	homeserver *homeserver.Client
@@ -109,15 +108,14 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
 	a.audit, a.pending = a.log.Named("audit"), make(chan auth.Event, eventQueue)
-	events, err := ctx.App("events")
-	if err != nil {
+	var err error
+	if a.events, err = getEvents(ctx); err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	a.events = events.(*caddyevents.App)
 	if a.conf, err = a.resolve(caddy.NewReplacer()); err != nil {
 		return a.Source.locate(err)
 	}
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := registerMetricsFor(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	a.homeserver, err = homeserver.New(homeserver.Config{

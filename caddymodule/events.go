@@ -1,12 +1,25 @@
 package caddymodule
 
 import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 )
+
+// eventsApp is Caddy's, whose API is experimental: only this file uses it.
+type eventsApp = *caddyevents.App
+
+func getEvents(ctx caddy.Context) (eventsApp, error) {
+	app, err := ctx.App("events")
+	if err != nil {
+		return nil, err
+	}
+	return app.(eventsApp), nil
+}
 
 // authSettings is what the use cases read of a configuration.
 func (a *App) authSettings() auth.Settings {
