@@ -205,7 +205,6 @@ func addStore(sum *store.Stats, health *store.Health, db *store.DB) {
 	sum.FailedCommits += s.FailedCommits
 	sum.Unwritten += s.Unwritten
 	sum.CommitTime += s.CommitTime
-
 	sum.LargestBatch = max(sum.LargestBatch, s.LargestBatch)
 	health.Queue += h.Queue
 	health.Writable = health.Writable && h.Writable
