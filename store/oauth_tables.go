@@ -213,6 +213,17 @@ func (tx *Tx) PutConsent(c Consent) error { return consents.upsert(tx, &c) }
 // Consents lists the remembered consents by user.
 func (tx *Tx) Consents() iter.Seq2[Consent, error] { return consents.scan(tx, nil) }
 
+// ConsentsOf lists the remembered consents of a user.
+func (tx *Tx) ConsentsOf(user ulid.ULID) iter.Seq2[Consent, error] {
+	return func(yield func(Consent, error) bool) {
+		for c, err := range consents.scan(tx, user[:]) {
+			if err == nil && c.UserID != user || !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
 // RemoveConsent forgets a consent.
 func (tx *Tx) RemoveConsent(user ulid.ULID, client string, scope Digest) error {
 	return absent(consents.remove(tx, consentKey(user, client, &scope)))

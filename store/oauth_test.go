@@ -156,14 +156,15 @@ func TestEveryAccessorOfTheProvider(t *testing.T) {
 	b, g, d := testBrowserSession(1, 7), testGrant(1), testDeviceGrant(1)
 	c, k := Client{ID: "client", Name: "App", CreatedAt: testTime}, SigningKey{ID: "kid", Algorithm: "ES256", Public: []byte{1}, CreatedAt: testTime}
 	o := Consent{UserID: testID(7), ClientID: "client", Scope: testDigest(1), GrantedAt: testTime}
+	other := Consent{UserID: testID(8), ClientID: "client", GrantedAt: testTime}
 	a := Assertion{Key: testDigest(1), ExpiresAt: testTime}
 	mustUpdate(t, db, func(tx *Tx) error {
 		return errors.Join(tx.InsertBrowserSession(b), tx.InsertGrant(g), tx.InsertDeviceGrant(d), tx.InsertClient(c), tx.PutConsent(o), tx.PutConsent(o),
-			tx.PutAssertion(a), tx.PutSigningKey(k), tx.PutSigningKey(k))
+			tx.PutConsent(other), tx.PutAssertion(a), tx.PutSigningKey(k), tx.PutSigningKey(k))
 	})
 	report := mustVerify(t, db)
 	for name, want := range map[string][2]int{
-		"browser sessions": {1, 2}, "grants": {1, 0}, "device grants": {1, 2}, "clients": {1, 0}, "consents": {1, 0}, "client assertions": {1, 0}, "signing keys": {1, 0},
+		"browser sessions": {1, 2}, "grants": {1, 0}, "device grants": {1, 2}, "clients": {1, 0}, "consents": {2, 0}, "client assertions": {1, 0}, "signing keys": {1, 0},
 	} {
 		if got := report.Tables[name]; got.Records != want[0] || got.Entries != want[1] {
 			t.Errorf("%s: got %+v, want %v", name, got, want)
@@ -185,7 +186,10 @@ func TestEveryAccessorOfTheProvider(t *testing.T) {
 		checkAll(t, "clients", tx.Clients(""), []Client{c})
 		checkAll(t, "clients after", tx.Clients(c.ID), nil)
 		checkRecord(t, o)(tx.Consent(o.UserID, o.ClientID, o.Scope))
-		checkAll(t, "consents", tx.Consents(), []Consent{o})
+		checkAll(t, "consents", tx.Consents(), []Consent{o, other})
+		checkAll(t, "consents of a user", tx.ConsentsOf(o.UserID), []Consent{o})
+		checkAll(t, "consents of another", tx.ConsentsOf(other.UserID), []Consent{other})
+		checkAll(t, "consents of nobody", tx.ConsentsOf(testID(6)), nil)
 		checkRecord(t, a)(tx.Assertion(a.Key))
 		checkAll(t, "assertions", tx.Assertions(), []Assertion{a})
 		checkAll(t, "keys", tx.SigningKeys(), []SigningKey{k})
@@ -194,7 +198,7 @@ func TestEveryAccessorOfTheProvider(t *testing.T) {
 	mustUpdate(t, db, func(tx *Tx) error {
 		return errors.Join(tx.RemoveBrowserSession(b.ID), tx.RemoveGrant(g.ID), tx.RemoveDeviceGrant(d.ID), tx.RemoveClient(c.ID),
 			tx.RemoveConsent(o.UserID, o.ClientID, o.Scope), tx.RemoveConsent(o.UserID, o.ClientID, o.Scope),
-			tx.RemoveAssertion(a.Key), tx.RemoveAssertion(a.Key), tx.RemoveSigningKey(k.ID), tx.RemoveSigningKey(k.ID))
+			tx.RemoveConsent(other.UserID, other.ClientID, other.Scope), tx.RemoveAssertion(a.Key), tx.RemoveAssertion(a.Key), tx.RemoveSigningKey(k.ID), tx.RemoveSigningKey(k.ID))
 	})
 	report = mustVerify(t, db)
 	for _, name := range []string{"browser sessions", "grants", "device grants", "clients", "consents", "client assertions", "signing keys"} {

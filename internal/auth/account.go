@@ -53,8 +53,8 @@ func (s *Service) OtherSignIns(_ context.Context, in SignedIn) ([]store.BrowserS
 	return others, err
 }
 
-// EndOwnSession ends one session of a signed-in person. ErrNotFound: it is somebody else's, or does not exist. It is no error
-// if it is over already.
+// EndOwnSession ends one session of a signed-in person, whom its client has to ask again from now on. ErrNotFound: it is
+// somebody else's, or does not exist. It is no error if it is over already.
 func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, from From) error {
 	var sess store.Session
 	over := false
@@ -68,6 +68,9 @@ func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, 
 		if over = sess.Ended(); over {
 			return nil
 		}
+		if err := forgetConsents(tx, &sess); err != nil {
+			return err
+		}
 		return s.end(tx, &sess, "ended_by_user")
 	})
 	if err != nil || over {
@@ -78,8 +81,8 @@ func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, 
 	return nil
 }
 
-// EndOtherSessions ends every session of a signed-in person but those that this browser approved, and signs the person out of
-// all other browsers. It reports how many sessions ended.
+// EndOtherSessions ends every session of a signed-in person but those that this browser approved, signs the person out of all
+// other browsers, and has every client ask again. It reports how many sessions ended.
 func (s *Service) EndOtherSessions(ctx context.Context, in SignedIn, from From) (int, error) {
 	e := ending{
 		reason: "ended_by_user", signIn: in.Session.ID,

@@ -30,8 +30,8 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 	return s.listDevices(tx, sess.UserID, sess.DeviceID)
 }
 
-// ending is the end of what a user is signed in with: sessions, and sign-ins at our pages, from which whoever has one could start
-// another session. One transaction has its bounds and a bot may have thousands of sessions, so it takes as many Updates as it needs.
+// ending is the end of what a user is signed in with: sessions, sign-ins at our pages, from which whoever has one could start
+// another session, and remembered decisions, by which one could start without a question. One transaction has its bounds and a bot may have thousands of sessions, so it takes as many Updates as it needs.
 // What one of them has ended stays ended, with its devices on the user's job, and whoever asks again goes on from there. What ends is
 // what was there at the first Update: a login made since is another one.
 type ending struct {
@@ -41,10 +41,13 @@ type ending struct {
 	signIn ulid.ULID                 // the sign-in that stays
 
 	signIns, sessions []ulid.ULID     // still to be ended
+	consents          []store.Consent // still to be forgotten
 	ended             []store.Session // in the last Update
 }
 
-func (e *ending) done() bool { return len(e.signIns) == 0 && len(e.sessions) == 0 }
+func (e *ending) done() bool {
+	return len(e.signIns) == 0 && len(e.consents) == 0 && len(e.sessions) == 0
+}
 
 // beginEnding ends in tx as much as fits of what the user is signed in with now. finishEnding does the rest.
 func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
@@ -69,6 +72,10 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 		}
 	}
 	e.sessions = append(e.sessions, last...)
+	var err error
+	if e.consents, err = consentsOf(tx, user); err != nil {
+		return err
+	}
 	return s.goOnEnding(tx, e, user)
 }
 
@@ -76,6 +83,12 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 	for ; len(e.signIns) > 0 && !tx.Full(); e.signIns = e.signIns[1:] {
 		if err := tx.RemoveBrowserSession(e.signIns[0]); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	for ; len(e.consents) > 0 && !tx.Full(); e.consents = e.consents[1:] {
+		c := &e.consents[0]
+		if err := tx.RemoveConsent(c.UserID, c.ClientID, c.Scope); err != nil {
 			return err
 		}
 	}
@@ -269,7 +282,8 @@ func (s *Service) sessionByAccess(ctx context.Context, text string) (sess store.
 	return sess, user, err
 }
 
-// EndSession ends one session on an administrator's behalf. ErrNotFound: no such session. ErrConflict: it is over already.
+// EndSession ends one session on an administrator's behalf, and has its client ask the person again. ErrNotFound: no such
+// session. ErrConflict: it is over already.
 func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) error {
 	var sess store.Session
 	var user store.User
@@ -283,6 +297,9 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 		if user, err = tx.User(sess.UserID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		if err := forgetConsents(tx, &sess); err != nil {
+			return err
+		}
 		return s.end(tx, &sess, reason)
 	})
 	if err != nil {
@@ -293,8 +310,8 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 	return nil
 }
 
-// EndSessions ends every live session of a user, and every sign-in at our pages, on an administrator's behalf, and reports how
-// many sessions there were.
+// EndSessions ends every live session of a user, and every sign-in at our pages, on an administrator's behalf, has every client
+// ask the person again, and reports how many sessions there were.
 func (s *Service) EndSessions(ctx context.Context, l mxid.Localpart, reason string) (int, error) {
 	e := ending{reason: reason}
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error { return s.beginEnding(tx, &e, u.ID) })

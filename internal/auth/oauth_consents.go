@@ -8,6 +8,32 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
+// forgetConsents takes back what a person has decided for the client of a session: who ends it wants to be asked again.
+func forgetConsents(tx *store.Tx, sess *store.Session) error {
+	all, err := consentsOf(tx, sess.UserID)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if c := &all[i]; c.ClientID == sess.ClientID {
+			if err := tx.RemoveConsent(c.UserID, c.ClientID, c.Scope); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func consentsOf(tx *store.Tx, user ulid.ULID) (all []store.Consent, err error) {
+	for c, err := range tx.ConsentsOf(user) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
 // idleConsents finds remembered decisions that can spare nobody a question any more. Many are of the same people and clients: each
 // is read once.
 func (s *Service) idleConsents(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {

@@ -97,3 +97,81 @@ func TestConsentsGoWithTheClient(t *testing.T) {
 }
 
 func oneScope(s string) store.Digest { return sha256.Sum256([]byte(s)) }
+
+// Who ends a session of a client, or all of them, is asked again. A client that ends its own session takes nothing back.
+func TestConsentsGoWithTheSessions(t *testing.T) {
+	all, none := map[string]bool{}, map[string]bool{staticID: true, "another": true}
+	for name, c := range map[string]struct {
+		end  func(k *authtest.Kit, p *person, in auth.Redeemed) error
+		left map[string]bool // clients that need not ask
+	}{
+		"end of one": {func(k *authtest.Kit, p *person, in auth.Redeemed) error {
+			return k.EndOwnSession(t.Context(), p.signedIn(), in.SessionID, auth.From{})
+		}, map[string]bool{"another": true}},
+		"an administrator's end of one": {func(k *authtest.Kit, _ *person, in auth.Redeemed) error {
+			return k.EndSession(t.Context(), in.SessionID, "test")
+		}, map[string]bool{"another": true}},
+		"end of a legacy session": {func(k *authtest.Kit, p *person, _ auth.Redeemed) error {
+			return k.EndOwnSession(t.Context(), p.signedIn(), k.MustLogin(t, "alice", "").SessionID, auth.From{})
+		}, none},
+		"end of all others": {func(k *authtest.Kit, p *person, _ auth.Redeemed) error {
+			return errorOf(k.EndOtherSessions(t.Context(), p.signedIn(), auth.From{}))
+		}, all},
+		"an administrator's end of all": {func(k *authtest.Kit, _ *person, _ auth.Redeemed) error {
+			return errorOf(k.EndSessions(t.Context(), "alice", "test"))
+		}, all},
+		"logout all": {func(k *authtest.Kit, _ *person, _ auth.Redeemed) error {
+			return k.LogoutAll(t.Context(), k.MustLogin(t, "alice", "").AccessToken.Reveal(), auth.From{})
+		}, all},
+		"a new password": {func(k *authtest.Kit, _ *person, _ auth.Redeemed) error {
+			return k.SetPassword(t.Context(), "alice", token.NewSecret("another"), false)
+		}, all},
+		"deactivation": {func(k *authtest.Kit, _ *person, _ auth.Redeemed) error {
+			return k.Deactivate(t.Context(), "alice", false)
+		}, all},
+		"revocation by the client": {func(k *authtest.Kit, _ *person, in auth.Redeemed) error {
+			return k.Revoke(t.Context(), in.RefreshToken.Reveal(), auth.From{})
+		}, none},
+	} {
+		k := provider(t, func(set *auth.Settings) { set.Clients["another"] = set.Clients[staticID] })
+		k.MustAddUser(t, "bob")
+		p, bob := signIn(t, k, "alice"), signIn(t, k, "bob")
+		alice := p.signedIn().User.ID
+		scope := []string{"openid", "profile"}
+		in := p.session(staticID, scope)
+		p.code(staticID, []string{"openid"})
+		p.code("another", scope)
+		bob.code(staticID, scope)
+		must(t, c.end(k, p, in))
+		for _, id := range []string{staticID, "another"} {
+			client := k.Settings.Clients[id]
+			client.ID = id
+			if got, err := k.ConsentRemembered(t.Context(), alice, &client, scope); err != nil || got != c.left[id] {
+				t.Errorf("%s: %s need not ask: got %v, %v, want %v", name, id, got, err, c.left[id])
+			}
+			if got, err := k.ConsentRemembered(t.Context(), bob.signedIn().User.ID, &client, scope); err != nil || got != (id == staticID) {
+				t.Errorf("%s: %s need not ask somebody else: got %v, %v", name, id, got, err)
+			}
+		}
+	}
+}
+
+// However many decisions there are of one person: they go in as many Updates as it takes.
+func TestManyConsentsGoWithTheSessions(t *testing.T) {
+	k := provider(t)
+	in := signIn(t, k, "alice").signedIn()
+	c := store.Consent{UserID: in.User.ID, ClientID: staticID, GrantedAt: k.Now(), Redirects: oneScope(redirect)}
+	n := 0
+	for n < 20_000 {
+		must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+			for ; !tx.Full(); n++ {
+				c.Scope = oneScope(fmt.Sprint(n))
+				must(t, tx.PutConsent(c))
+			}
+			return nil
+		}))
+	}
+	checkConsents(t, k, "at first", map[string]int{staticID: n})
+	must(t, errorOf(k.EndOtherSessions(t.Context(), in, auth.From{})))
+	checkConsents(t, k, "all ended", map[string]int{})
+}

@@ -66,6 +66,32 @@ func TestACC05_EndOne(t *testing.T) {
 	b.expect(http.StatusOK, "does not exist, or has ended already")
 }
 
+// TestEndingAWebsitesSessionTakesTheConsentBack: "You can end this at any time under your sessions" is true of websites, too,
+// which need not ask again.
+func TestEndingAWebsitesSessionTakesTheConsentBack(t *testing.T) {
+	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.AccessTTL = 5 * time.Minute }})
+	s.MustAddUser(t, "alice")
+	website := s.client(t, store.Client{Name: "Website"})
+	scope := []string{"openid"}
+	b := s.signedInSurfer(t, "alice")
+	for _, one := range []bool{true, false} {
+		b.approvedScope(website, scope)
+		b.get(b.start(website, store.Grant{Scope: scope}))
+		b.away(website.RedirectURIs[0])
+		other := s.signedInSurfer(t, "alice")
+		other.get("/account/")
+		if one {
+			other.get(other.link("End"))
+		} else {
+			other.get("/account/end-others")
+		}
+		other.press("", nil)
+		b = s.signedInSurfer(t, "alice")
+		b.get(b.start(website, store.Grant{Scope: scope}))
+		b.expect(http.StatusOK, "Allow Website")
+	}
+}
+
 func TestEndOthers(t *testing.T) {
 	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.AccessTTL = 5 * time.Minute }})
 	s.MustAddUser(t, "alice")
@@ -158,11 +184,13 @@ func TestEndOthers_Browsers(t *testing.T) {
 }
 
 // approved signs a program in through the pages and returns its access token.
-func (b *surfer) approved(c auth.Client) token.Secret {
+func (b *surfer) approved(c auth.Client) token.Secret { return b.approvedScope(c, matrixScope) }
+
+func (b *surfer) approvedScope(c auth.Client, scope []string) token.Secret {
 	b.t.Helper()
 	const verifier = "a-verifier-of-forty-three-characters-or-more-43"
 	g := store.Grant{
-		ClientID: c.ID, Browser: b.secret().Digest(), RedirectURI: c.RedirectURIs[0], Scope: matrixScope,
+		ClientID: c.ID, Browser: b.secret().Digest(), RedirectURI: c.RedirectURIs[0], Scope: scope,
 		Challenge: s256(verifier),
 	}
 	g, err := b.site.StartGrant(b.t.Context(), g, auth.From{Addr: authtest.Addr})
