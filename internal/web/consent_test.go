@@ -23,7 +23,7 @@ func TestAUZ07_AUZ13_AUZ20_AUZ22_AUZ24_SignInConsentRedirect(t *testing.T) {
 
 	// Case 1: nobody is signed in. The hint is filled in.
 	b.get(path)
-	b.expect(http.StatusOK, "for a program that calls itself Element. Afterwards you go back to app.example.com.", ":example.org")
+	b.expect(http.StatusOK, "A program that calls itself Element wants to use your account. Afterwards you go back to app.example.com.", ":example.org")
 	if _, form := b.form(""); form.Get("username") != "alice" {
 		t.Errorf("AUZ-13: got %q, want the hint", form.Get("username"))
 	}

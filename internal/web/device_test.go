@@ -49,7 +49,7 @@ func TestDEV10_DEV15_Device(t *testing.T) {
 	// Case 2: posted, then signed in.
 	b.get("/link?code=" + d.UserCode)
 	b.press("", nil)
-	b.expect(http.StatusOK, "for a program that calls itself Element X.")
+	b.expect(http.StatusOK, "A program that calls itself Element X wants to use your account.")
 	b.signIn("alice", authtest.Password)
 	b.expect(http.StatusOK, "Sign another device in?", shown, "calls itself Element X", authtest.Addr.String(), "Firefox, Linux", "just now",
 		"@alice:example.org", "I started this on my other device just now", "KFJWQZNB")

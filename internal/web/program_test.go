@@ -40,8 +40,8 @@ func TestSelfRegisteredProgramsAreToldApart(t *testing.T) {
 	}{
 		{
 			"where the password goes", []string{"to continue to Console"},
-			[]string{"for a program that calls itself Console. Afterwards you go back to app.example.com."},
-			[]string{"for a program that calls itself Console. Afterwards you go back to the app com.example.app on this device."},
+			[]string{"A program that calls itself Console wants to use your account. Afterwards you go back to app.example.com."},
+			[]string{"A program that calls itself Console wants to use your account. Afterwards you go back to the app com.example.app on this device."},
 			func(c auth.Client) { b.get(b.start(c, store.Grant{})) },
 		},
 		{
@@ -115,7 +115,7 @@ func TestDeviceWithRightsOverTheServer(t *testing.T) {
 		t.Error("a program that registered itself is offered the server")
 	}
 	open(c.ID)
-	b.expect(http.StatusOK, line)
+	b.expect(http.StatusOK, line, "ProgramConsole")
 	s.Clock.Advance(6 * time.Minute)
 	b.press("allow", url.Values{"mine": {"yes"}})
 	b.expect(http.StatusOK, "Is it still you?", "to continue to Console", "@alice:example.org")
