@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -181,4 +183,31 @@ func (p *person) authorize(link string) string {
 		p.t.Fatalf("got a page (%d) at %s, want to be sent back: %.1500s", g.status, g.url, g.html)
 	}
 	return g.location
+}
+
+// TestOAuthPersonLooks looks with Debian's Chromium, without scripts, at the pages as people see them whose system is set up in
+// their own way, and in the states that few people meet.
+func TestOAuthPersonLooks(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, func(s *stack) {
+		s.edge.TLS = true
+		s.edge.Options = unlimited + `
+client console {
+	name "Server console"
+	auth none
+	redirect_uri https://console.example.com/callback
+	grant_types authorization_code refresh_token urn:ietf:params:oauth:grant-type:device_code
+}`
+	})
+	s.HTTP = s.trusting(t)
+	screenshots, err := filepath.Abs(filepath.Join("..", "..", ".cache", "screenshots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, other := s.newUser(t), s.newUser(t)
+	s.command(t, "", "user", "set-admin", u.localpart)
+	for range 30 {
+		s.login(t, u, "")
+	}
+	s.program(t, "looks.mjs", u, nil, s.Base, u.id, u.localpart, other.localpart, screenshots, strconv.Itoa(s.edge.Process().PID()))
 }
