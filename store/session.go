@@ -62,11 +62,6 @@ type ConsumedToken struct {
 	SuccessorUsedAt time.Time  `cbor:"4,keyasint,omitzero"`  // first use of the successor's generation; zero: unused
 }
 
-// InGrace reports whether the token still stands for its successor: until that was first used, and for grace longer.
-func (c *ConsumedToken) InGrace(now time.Time, grace time.Duration) bool {
-	return c.SuccessorUsedAt.IsZero() || now.Sub(c.SuccessorUsedAt) < grace
-}
-
 // Session is one login of one device by one client, with its tokens inside: a refresh reads and writes one record.
 type Session struct {
 	ID            ulid.ULID       `cbor:"1,keyasint"`

@@ -68,7 +68,7 @@ func (t *table[T]) lookup(tx *Tx, index byte, key []byte) (T, error) {
 	return record, err
 }
 
-// scan lists the records whose primary key is above after, in order.
+// scan lists the records whose primary key is above after, in order. After one that is ErrCorrupt it goes on, if it may.
 func (t *table[T]) scan(tx *Tx, after []byte) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		from := recordKey(t.id, after)
@@ -78,9 +78,11 @@ func (t *table[T]) scan(tx *Tx, after []byte) iter.Seq2[T, error] {
 		for item, err := range tx.scan(recordKey(t.id, nil), from, true) {
 			var record T
 			if err == nil {
-				record, err = t.decode(item.value)
+				if record, err = t.decode(item.value); err != nil {
+					err = fmt.Errorf("the record %x: %w", item.key[2:], err)
+				}
 			}
-			if !yield(record, err) || err != nil {
+			if !yield(record, err) || err != nil && !errors.Is(err, ErrCorrupt) {
 				return
 			}
 		}
@@ -88,7 +90,7 @@ func (t *table[T]) scan(tx *Tx, after []byte) iter.Seq2[T, error] {
 }
 
 // scanIndex lists the records under a key of an index that is not unique, by primary key. A record that the ranging
-// function has moved away meanwhile is left out.
+// function has moved away meanwhile is left out. After one that is ErrCorrupt it goes on, if it may.
 func (t *table[T]) scanIndex(tx *Tx, index byte, key []byte) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		prefix := entryPrefix(t.id, index, key)
@@ -100,7 +102,10 @@ func (t *table[T]) scanIndex(tx *Tx, index byte, key []byte) iter.Seq2[T, error]
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
-			if !yield(record, err) || err != nil {
+			if errors.Is(err, ErrCorrupt) {
+				err = fmt.Errorf("the record %x: %w", item.key[len(prefix):], err)
+			}
+			if !yield(record, err) || err != nil && !errors.Is(err, ErrCorrupt) {
 				return
 			}
 		}

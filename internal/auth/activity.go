@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -30,11 +31,14 @@ type unsaved struct {
 // sessions. A crash before it only lengthens a grace.
 func (s *Service) flush(ctx context.Context) error {
 	var batch []unsaved
-	var failed error
+	var failed failures
 	write := func() {
-		if err := s.save(ctx, batch); err != nil {
-			failed = err
-		}
+		inHalves(batch, func(some []unsaved) error { return s.save(ctx, some) }, func(some []unsaved, err error) {
+			failed.add(err)
+			if errors.Is(err, ErrUnavailable) {
+				putBack(some)
+			}
+		})
 		for i := range batch {
 			batch[i].live.unpin()
 		}
@@ -53,7 +57,16 @@ func (s *Service) flush(ctx context.Context) error {
 		write()
 	}
 	s.live.trim()
-	return failed
+	return failed.err()
+}
+
+// putBack marks what could not be written now. What can never be written is not marked again: its session cannot be read.
+func putBack(some []unsaved) {
+	for i := range some {
+		some[i].live.mu.Lock()
+		some[i].live.unsaved = true
+		some[i].live.mu.Unlock()
+	}
 }
 
 // unsavedNow takes what is to be written, and pins the object: until it is written, it may not leave memory. A failure puts the
@@ -83,24 +96,16 @@ func (l *liveSession) lastSeenLocked() store.LastSeen {
 	return seen
 }
 
-// save writes one batch.
-func (s *Service) save(ctx context.Context, batch []unsaved) error {
-	err := s.update(ctx, func(tx *store.Tx) error {
-		for i := range batch {
-			if err := s.saveOne(tx, &batch[i]); err != nil {
-				return err
+// save writes some of a batch.
+func (s *Service) save(ctx context.Context, some []unsaved) error {
+	return s.update(ctx, func(tx *store.Tx) error {
+		for i := range some {
+			if err := s.saveOne(tx, &some[i]); err != nil {
+				return fmt.Errorf("session %v: %w", some[i].id, err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		for i := range batch {
-			batch[i].live.mu.Lock()
-			batch[i].live.unsaved = true
-			batch[i].live.mu.Unlock()
-		}
-	}
-	return err
 }
 
 func (s *Service) saveOne(tx *store.Tx, u *unsaved) error {

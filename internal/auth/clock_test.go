@@ -142,3 +142,84 @@ func TestEarlyDataIsNoActivity(t *testing.T) {
 	k.Clock.Advance(time.Hour)
 	k.MustRefresh(t, in.RefreshToken) // not even a first use
 }
+
+// A clock that is a year ahead, for as long as a sweep takes, costs nobody anything when it is right again.
+func TestASweepUnderAWrongClockTakesNothing(t *testing.T) {
+	k := stepping(t, func(s *auth.Settings) { oauthSettings(s); s.RefreshIdle = 10 * 24 * time.Hour })
+	k.Clock.Advance(2 * time.Hour) // well after the start
+	personal, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice", ExpiresIn: 30 * 24 * time.Hour})
+	must(t, err)
+	service, err := k.ClientCredentials(t.Context(), auth.ClientCredentialsParams{Client: k.Settings.Clients[serviceID]})
+	must(t, err)
+	ended := k.MustLogin(t, "alice", "ENDED")
+	must(t, k.Logout(t.Context(), ended.AccessToken.Reveal(), auth.From{}))
+	in := k.MustLogin(t, "alice", "PHONE")
+	pair := k.MustRefresh(t, in.RefreshToken)
+	k.MustVerdict(t, pair.AccessToken)
+	must(t, k.Flush(t.Context()))
+	k.ForgetLive(false)
+
+	k.Clock.Step(365 * 24 * time.Hour)
+	must(t, k.Sweep(t.Context()))
+	k.Clock.Step(-365 * 24 * time.Hour)
+
+	mustJudge(t, k, "a token with 30 days left", personal.AccessToken, auth.Active)
+	if _, err := k.Introspect(t.Context(), service.AccessToken.Reveal()); err != nil {
+		t.Errorf("a client's own token: got %v", err)
+	}
+	if got := session(t, k, ended); !got.Ended() {
+		t.Error("the session that has ended has not") // it is still there
+	}
+	if again := k.MustRefresh(t, in.RefreshToken); again.RefreshToken.Reveal() != pair.RefreshToken.Reveal() {
+		t.Error("a retry: got another pair")
+	}
+}
+
+// What only the wall clock knows is doubtful for an hour after it was set, and after a start: a retry gets the pair for which it
+// asks. A grace that begins in that hour is as long as any; and after the hour a replay is found.
+func TestAGraceOnTheWallClockAloneOutlivesItsDoubt(t *testing.T) {
+	for name, disturb := range map[string]func(k *authtest.Kit){
+		"a step": func(k *authtest.Kit) { k.Clock.Step(3 * time.Hour) },
+		"a start": func(k *authtest.Kit) {
+			k.Clock.Step(3 * time.Hour)
+			s, err := auth.New(auth.Config{DB: k.DB, ServerName: k.ServerName, Hasher: k.Hasher, Now: k.Now, Rand: k.Rand}, k.Settings)
+			must(t, err)
+			k.Service = s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := stepping(t, func(*auth.Settings) {})
+			k.Clock.Advance(2 * time.Hour)
+			in := k.MustLogin(t, "alice", "")
+			use := func(pair auth.Tokens) {
+				k.MustVerdict(t, pair.AccessToken)
+				must(t, k.Flush(t.Context()))
+				k.ForgetLive(false)
+			}
+			pair := k.MustRefresh(t, in.RefreshToken)
+			use(pair)
+			disturb(k)
+			for range 3 {
+				k.Clock.Advance(10 * time.Second)
+				must(t, k.Sweep(t.Context()))
+				if again := k.MustRefresh(t, in.RefreshToken); again.RefreshToken.Reveal() != pair.RefreshToken.Reveal() {
+					t.Fatal("a retry: got another pair")
+				}
+				k.ForgetLive(true)
+			}
+
+			other := k.MustLogin(t, "alice", "")
+			use(k.MustRefresh(t, other.RefreshToken))
+			k.Clock.Advance(time.Minute)
+			_, err := refresh(k, t, other.RefreshToken)
+			mustBeUnknown(t, "a retry after a grace that began meanwhile", err)
+
+			k.Clock.Advance(time.Hour)
+			_, err = refresh(k, t, in.RefreshToken)
+			mustBeUnknown(t, "a retry after the doubt", err)
+			if got := session(t, k, in); got.EndReason != "refresh_replayed" {
+				t.Errorf("the session: got %q, want it ended", got.EndReason)
+			}
+		})
+	}
+}

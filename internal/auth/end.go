@@ -43,6 +43,7 @@ type ending struct {
 	signIns, sessions []ulid.ULID     // still to be ended
 	consents          []store.Consent // still to be forgotten
 	ended             []store.Session // in the last Update
+	unreadable        error           // sessions that nobody can end, or use
 }
 
 func (e *ending) done() bool {
@@ -51,7 +52,7 @@ func (e *ending) done() bool {
 
 // beginEnding ends in tx as much as fits of what the user is signed in with now. finishEnding does the rest.
 func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
-	e.signIns, e.sessions = nil, nil
+	e.signIns, e.sessions, e.unreadable = nil, nil, nil
 	for bs, err := range tx.BrowserSessionsOf(user) {
 		if err != nil {
 			return err
@@ -63,6 +64,8 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 	var last []ulid.ULID
 	for sess, err := range tx.LiveSessions(user) {
 		switch {
+		case errors.Is(err, store.ErrCorrupt):
+			e.unreadable = errors.Join(e.unreadable, err)
 		case err != nil:
 			return err
 		case sess.ID == e.last:
@@ -118,7 +121,8 @@ func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 	return s.listDevices(tx, user, devices...)
 }
 
-// finishEnding reports what has ended, ends the rest, and says how many sessions that were. It does not stop when its caller goes away.
+// finishEnding reports what has ended, ends the rest, and says how many sessions that were. It does not stop when its caller goes
+// away. An error means that there are some left.
 func (s *Service) finishEnding(ctx context.Context, e *ending, user *store.User, from From) (int, error) {
 	ctx = context.WithoutCancel(ctx)
 	s.endedAll(e.ended, user, from)
@@ -135,6 +139,9 @@ func (s *Service) finishEnding(ctx context.Context, e *ending, user *store.User,
 		*e = next
 		s.endedAll(e.ended, user, from)
 		count += len(e.ended)
+	}
+	if e.unreadable != nil {
+		return count, unreadable(e.unreadable)
 	}
 	return count, nil
 }
@@ -236,7 +243,7 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+			return unreadable(err)
 		}
 		return s.beginEnding(tx, &e, user.ID)
 	})
@@ -277,10 +284,13 @@ func (s *Service) sessionByAccess(ctx context.Context, text string) (sess store.
 		return sess, user, ErrTokenUnknown
 	}
 	if err != nil {
-		err = fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+		err = unreadable(err)
 	}
 	return sess, user, err
 }
+
+// unreadable is the trouble of a session that cannot be read.
+func unreadable(err error) error { return fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err) }
 
 // EndSession ends one session on an administrator's behalf, and has its client ask the person again. ErrNotFound: no such
 // session. ErrConflict: it is over already.

@@ -22,6 +22,7 @@ const (
 
 // modelSession is a session as the rules describe it, without hashes, seals or records: every token in clear.
 type modelSession struct {
+	start   time.Time // of the service: for an hour what was noted before it has no age
 	id      string
 	client  string // of an OAuth session; empty: a legacy one
 	ended   bool
@@ -30,7 +31,7 @@ type modelSession struct {
 	gone    map[int]bool      // generations whose grace was over at a write: a clock that is set back revives nothing
 	access  []modelAccess     // newest first, as many as are kept
 	old     []string          // access tokens that are not kept any more
-	issued  string            // the newest access token
+	issued  string            // the access token of the newest pair, which is handed out again
 }
 
 type modelAccess struct {
@@ -41,10 +42,13 @@ type modelAccess struct {
 
 func (m *modelSession) current() int { return len(m.refresh) - 1 }
 
+func (m *modelSession) trusted(now time.Time) bool { return now.After(m.start.Add(time.Hour)) }
+
 // inGrace: until the successor has been used, and for the grace after its first use.
 func (m *modelSession) inGrace(gen int, now time.Time) bool {
 	at, used := m.used[gen+1]
-	return !m.gone[gen] && (!used || now.Sub(at) < modelGrace)
+	doubtful := !m.trusted(now) && at.Before(m.start)
+	return !m.gone[gen] && (!used || now.Sub(at) < modelGrace || doubtful)
 }
 
 // stands reports whether a consumed refresh token leads to the newest pair: all that came after it have to be in their grace too.
@@ -65,9 +69,17 @@ func (m *modelSession) use(gen int, now time.Time) {
 
 // drop forgets what is over.
 func (m *modelSession) drop(now time.Time) {
+	m.dropRefresh(now)
+	m.dropAccess(now)
+}
+
+func (m *modelSession) dropRefresh(now time.Time) {
 	for g := range m.current() {
 		m.gone[g] = m.gone[g] || !m.inGrace(g, now)
 	}
+}
+
+func (m *modelSession) dropAccess(now time.Time) {
 	m.access = slices.DeleteFunc(m.access, func(a modelAccess) bool {
 		over := !now.Before(a.end.Add(store.StaleAccess))
 		if over {
@@ -109,6 +121,7 @@ func TestSessionsAgainstTheModel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := &modelWorld{T: t, r: rand.New(rand.NewPCG(seed, 1)), k: provider(t)}
+			w.start = w.k.Now()
 			for range 1500 {
 				w.step()
 			}
@@ -122,6 +135,7 @@ type modelWorld struct {
 	k        *authtest.Kit
 	sessions []*modelSession
 	locked   bool
+	start    time.Time
 }
 
 func (w *modelWorld) step() {
@@ -142,7 +156,10 @@ func (w *modelWorld) step() {
 	case n < 93:
 		w.must("sweep", w.k.Sweep(w.Context()))
 		for _, m := range w.sessions {
-			m.drop(w.k.Now())
+			m.dropRefresh(w.k.Now())
+			if m.trusted(w.k.Now()) {
+				m.dropAccess(w.k.Now())
+			}
 		}
 	case n < 97:
 		w.must("flush", w.k.Flush(w.Context()))
@@ -172,7 +189,7 @@ func (w *modelWorld) login() {
 	} else {
 		in = signIn(w.T, w.k, "alice").session(client, onDevice(mxid.DeviceID(fmt.Sprintf("DEVICE%04d", len(w.sessions))))).Tokens
 	}
-	m := &modelSession{id: in.SessionID.String(), client: client, refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time), gone: make(map[int]bool)}
+	m := &modelSession{start: w.start, id: in.SessionID.String(), client: client, refresh: []string{in.RefreshToken.Reveal()}, used: make(map[int]time.Time), gone: make(map[int]bool)}
 	m.add(in.AccessToken.Reveal(), in.ExpiresAt, w.k.Now())
 	w.sessions = append(w.sessions, m)
 }
@@ -215,10 +232,13 @@ func (w *modelWorld) refresh(m *modelSession) {
 	w.must(fmt.Sprintf("%s: refresh with generation %d of %d", m.id, gen, m.current()), err)
 	if gen == m.current() {
 		m.use(gen, now)
+		sealed := m.issued
 		if m.waiting(now) < store.MaxConsumedTokens {
 			m.refresh = append(m.refresh, got.RefreshToken.Reveal())
+			sealed = got.AccessToken.Reveal()
 		}
 		m.add(got.AccessToken.Reveal(), got.ExpiresAt, now)
+		m.issued = sealed
 	} else if got.AccessToken.Reveal() != m.issued {
 		if i := slices.IndexFunc(m.access, func(a modelAccess) bool { return a.text == m.issued }); i >= 0 && m.access[i].end.Sub(now) >= time.Minute {
 			w.Fatalf("%s: a repeated refresh made a new access token although the old one lives on for %v", m.id, m.access[i].end.Sub(now))

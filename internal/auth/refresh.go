@@ -92,6 +92,7 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 	if err != nil || outcome == rotatedUnknown {
 		if replayed {
 			s.ended(&sess, s.userID(user.Localpart), p.From)
+			_ = s.settle(ctx, user.ID)
 		}
 		return Tokens{}, ErrTokenUnknown
 	}
@@ -134,7 +135,7 @@ func (s *Service) ClientOfRefresh(text string) (string, error) {
 
 // newRotation mints and seals all that the Update may need, so that the writer only decides.
 func (s *Service) newRotation(set *Settings, t token.Token, sess *store.Session) (*rotation, error) {
-	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), graces: graces{grace: set.RefreshGrace, at: s.now()}}
+	r := &rotation{presented: t, ttl: set.ttl(sess.Kind), graces: s.graces(set)}
 	access, refresh := tokenKinds(sess.Kind)
 	var err error
 	if r.fresh.Access, err = s.mint.New(access, sess.AccessHandle); err != nil {

@@ -337,3 +337,16 @@ func TestASessionNeverGrows(t *testing.T) {
 		t.Fatal("the newest access token is not kept")
 	}
 }
+
+// The device of a session that a replay has ended is gone when the replay is answered, as after a logout.
+func TestAReplayTakesTheDevice(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "PHONE")
+	k.MustVerdict(t, k.MustRefresh(t, in.RefreshToken).AccessToken)
+	k.Clock.Advance(time.Minute)
+	_, err := refresh(k, t, in.RefreshToken)
+	mustBeUnknown(t, "the replay", err)
+	if got := k.Synapse.Devices("alice"); len(got) != 0 {
+		t.Errorf("devices: got %v", got)
+	}
+}

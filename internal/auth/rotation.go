@@ -25,11 +25,18 @@ type rotation struct {
 }
 
 // graces judges the graces of consumed refresh tokens. What a live session knows of first uses is on the monotonic clock: a step
-// of the wall clock neither ends nor lengthens such a grace.
+// of the wall clock neither ends nor lengthens such a grace. A grace that began before the wall clock was started or set is not
+// over while the clock is in doubt: its token is one that was in its grace shortly before, so its client gets the pair for which it
+// may be asking again. To refuse it would sign the client out, and a thief is found out an hour later.
 type graces struct {
 	grace    time.Duration
 	at       time.Time // of judging, with its monotonic reading; the time of a transaction has none
+	doubted  time.Time // see clock
 	firstUse firstUses // what the live session knows beyond the record
+}
+
+func (s *Service) graces(set *Settings) graces {
+	return graces{grace: set.RefreshGrace, at: s.now(), doubted: s.clock.doubted()}
 }
 
 // rotated is what a rotation comes to.
@@ -117,20 +124,25 @@ func (g *graces) find(s *store.Session, h token.Hash, now time.Time) *store.Cons
 	return nil
 }
 
-// runs reports whether a consumed token still stands for its successor.
+// runs reports whether a consumed token still stands for its successor: until that was used, and for the grace after it.
 func (g *graces) runs(c *store.ConsumedToken, now time.Time) bool {
-	if at, ok := g.firstUse.of(c.Generation + 1); ok {
-		return g.at.Sub(at) < g.grace
+	used, known := g.firstUse.of(c.Generation + 1)
+	if known {
+		now = g.at
+	} else {
+		used = c.SuccessorUsedAt
 	}
-	return c.InGrace(now, g.grace)
+	return used.IsZero() || now.Sub(used) < g.grace || onWall(used) && used.Before(g.doubted)
 }
 
-// prune drops what no answer depends on any more: access tokens long past their end, and consumed refresh tokens, with their
-// seals, whose grace is over. It reports whether the record changed.
+// onWall reports whether a time has no monotonic reading.
+func onWall(t time.Time) bool { return t == t.Round(0) }
+
+// prune drops the consumed refresh tokens, with their seals, whose grace is over. It reports whether the record changed.
 func (g *graces) prune(s *store.Session, now time.Time) bool {
 	consumed := len(s.Consumed)
 	s.Consumed = slices.DeleteFunc(s.Consumed, func(c store.ConsumedToken) bool { return !g.runs(&c, now) })
-	return s.PruneAccess(now) || len(s.Consumed) != consumed
+	return len(s.Consumed) != consumed
 }
 
 // addAccess keeps the new access token and lets the live ones before it live on for a while: requests are under way with them.

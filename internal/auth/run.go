@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,8 +20,8 @@ const (
 	clockStep    = 60 * time.Second // a larger step makes ages doubtful
 	clockDoubt   = time.Hour        // for how long nothing is ended by age then, and after a start
 	finalFlush   = 5 * time.Second
-	reasonIdle   = "idle"
-	sweepsFewest = 20 // a sweep takes at most one part in that many of the time
+	keepSpent    = 24 * time.Hour // sessions that nothing can bring back: meanwhile their client is told to sign in again on its device
+	sweepsFewest = 20             // a sweep takes at most one part in that many of the time
 )
 
 // Run works until ctx ends: jobs, activity batches, sweeps. Before it returns it has written the last activity.
@@ -118,13 +117,13 @@ type clock struct {
 
 	mu    sync.Mutex
 	last  time.Time // with its monotonic reading
-	doubt time.Time // until then nothing is ended by age
+	since time.Time // the start, or the last step: before it, ages are of another clock
 }
 
 func (c *clock) init(now func() time.Time) {
 	c.now = now
 	c.last = now()
-	c.doubt = c.last.Add(clockDoubt)
+	c.since = c.last
 }
 
 // check compares how far the wall clock and the monotonic clock have gone since the last time.
@@ -134,45 +133,46 @@ func (c *clock) check(context.Context) error {
 	now := c.now()
 	wall, elapsed := now.Round(0).Sub(c.last.Round(0)), now.Sub(c.last)
 	if step := wall - elapsed; step > clockStep || step < -clockStep {
-		c.doubt = now.Add(clockDoubt)
+		c.since = now
 	}
 	c.last = now
 	return nil
 }
 
 // trusted reports whether ages are to be believed.
-func (c *clock) trusted() bool {
+func (c *clock) trusted() bool { return c.doubted().IsZero() }
+
+// doubted is the time before which whatever was noted may be younger than it looks, since the clock has been started or set
+// lately; zero: ages are to be believed.
+func (c *clock) doubted() time.Time {
 	_ = c.check(context.Background())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now().After(c.doubt)
+	if c.now().After(c.since.Add(clockDoubt)) {
+		return time.Time{}
+	}
+	return c.since
 }
 
 // sweep removes what is over, with its indices: seals and access tokens past their time, sessions that nobody uses, ended
-// sessions past their keeping. It reads by cursor, one snapshot at a time, and writes only what has changed.
+// sessions past their keeping. It reads by cursor, one snapshot at a time, and writes only what has changed. A record that cannot
+// be read or written stays as it is, and is in the error.
 func (s *Service) sweep(ctx context.Context) error {
-	var chore []store.Session
-	var failed error
+	var failed failures
 	cursor := newCursor()
-	defer func() {
-		if cursor.over {
-			s.counted.Store(&cursor.live)
-		}
-	}()
 	for ctx.Err() == nil && !cursor.over {
-		chore = chore[:0]
-		if err := s.DB.View(func(tx *store.Tx) (err error) {
-			chore, err = s.sweepable(tx, cursor, chore)
+		var some []sweepable
+		err := s.DB.View(func(tx *store.Tx) (err error) {
+			some, err = s.findSweepable(tx, cursor, &failed)
 			return err
-		}); err != nil {
+		})
+		if err != nil {
 			return err
 		}
-		if len(chore) == 0 {
-			continue
-		}
-		if err := s.sweepSome(ctx, chore); err != nil {
-			failed = errors.Join(failed, err)
-		}
+		inHalves(some, func(some []sweepable) error { return s.sweepSome(ctx, some) }, func(_ []sweepable, err error) { failed.add(err) })
 	}
-	return failed
+	if cursor.over {
+		s.counted.Store(&cursor.live)
+	}
+	return failed.err()
 }

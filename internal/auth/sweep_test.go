@@ -2,11 +2,13 @@ package auth_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -68,4 +70,27 @@ func TestATokenOfNobody(t *testing.T) {
 	if n := k.Status().LiveSessions; n != 0 {
 		t.Errorf("got %d sessions in memory, want none", n)
 	}
+}
+
+// A session that can never be used again, since it has no refresh token and its access token is over, ends a day later, and its
+// device goes. Until then its client is told to sign in again on it.
+func TestASessionEndsADayAfterItsLastToken(t *testing.T) {
+	k := idle(t)
+	p, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice", DeviceID: "BOT", Legacy: true, ExpiresIn: 2 * time.Hour})
+	must(t, err)
+	never, err := k.IssueToken(t.Context(), auth.IssueTokenParams{Localpart: "alice"})
+	must(t, err)
+	phone := k.MustLogin(t, "alice", "PHONE")
+	k.Clock.Advance(26*time.Hour - time.Second)
+	must(t, k.Sweep(t.Context()))
+	mustJudge(t, k, "almost a day after its end", p.AccessToken, auth.Expired)
+	k.Clock.Advance(time.Second)
+	must(t, k.Sweep(t.Context()))
+	mustJudge(t, k, "a second later", p.AccessToken, auth.Unknown)
+	if got := session(t, k, p); got.EndReason != "expired" {
+		t.Errorf("got reason %q", got.EndReason)
+	}
+	waitFor(t, "the device to go", func() bool { return slices.Equal(k.Synapse.Devices("alice"), []mxid.DeviceID{"PHONE"}) })
+	mustJudge(t, k, "a token without an end", never.AccessToken, auth.Active)
+	k.MustRefresh(t, phone.RefreshToken)
 }

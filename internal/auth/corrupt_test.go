@@ -1,0 +1,131 @@
+package auth_test
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
+)
+
+// damaged is a kit after the disk has spoiled records: everything under the IDs, of the kinds (store/keys.go).
+func damaged(t *testing.T, k *authtest.Kit, o authtest.Options, kinds string, ids ...ulid.ULID) *authtest.Kit {
+	t.Helper()
+	must(t, k.DB.Close())
+	db, err := badger.OpenManaged(badger.DefaultOptions(o.Store.Dir).WithExternalMagic(0x4d41).WithLogger(nil))
+	must(t, err)
+	revision := db.MaxVersion()
+	txn := db.NewTransactionAt(revision, true)
+	for _, kind := range kinds {
+		for _, id := range ids {
+			must(t, txn.Set(append([]byte{byte(kind), 0}, id[:]...), []byte("spoiled")))
+		}
+	}
+	must(t, txn.CommitAt(revision+1, nil))
+	must(t, db.Close())
+	return authtest.NewService(t, o)
+}
+
+// A session that cannot be read does not keep the sweep from the others, and is named.
+func TestASweepGoesPastWhatCannotBeRead(t *testing.T) {
+	for name, kind := range map[string]string{"the session": "s", "its activity": "t"} {
+		t.Run(name, func(t *testing.T) {
+			o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}, Settings: func(s *auth.Settings) { s.RefreshIdle = 24 * time.Hour }}
+			k := authtest.NewService(t, o)
+			k.MustAddUser(t, "alice")
+			before, bad, after := k.MustLogin(t, "alice", "A"), k.MustLogin(t, "alice", "B"), k.MustLogin(t, "alice", "C")
+			k = damaged(t, k, o, kind, bad.SessionID)
+			k.Clock.Advance(25 * time.Hour)
+			err := k.Sweep(t.Context())
+			key := hex.EncodeToString(bad.SessionID[:])
+			if err == nil || !strings.Contains(err.Error(), bad.SessionID.String()) && !strings.Contains(err.Error(), key) {
+				t.Errorf("got %v, want an error that names session %v", err, bad.SessionID)
+			}
+			for _, in := range []auth.Tokens{before, after} {
+				if v := k.MustVerdict(t, in.AccessToken); v != auth.Unknown {
+					t.Errorf("a session that is idle: got %v, want it ended", v)
+				}
+			}
+			if k.Status().Sessions["compat"] == 0 {
+				t.Error("the sweep did not come to its end")
+			}
+		})
+	}
+}
+
+// Activity that cannot be written does not keep back that of others, and is not tried for ever.
+func TestActivityGoesPastWhatCannotBeWritten(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k := authtest.NewService(t, o)
+	k.MustAddUser(t, "alice")
+	var all []auth.Tokens
+	var bad []ulid.ULID
+	for i := range 20 {
+		all = append(all, k.MustLogin(t, "alice", ""))
+		if i%7 == 3 {
+			bad = append(bad, all[i].SessionID)
+		}
+	}
+	k = damaged(t, k, o, "t", bad...)
+	for _, in := range all {
+		k.MustVerdict(t, in.AccessToken)
+	}
+	err := k.Flush(t.Context())
+	for _, id := range bad {
+		if err == nil || !strings.Contains(err.Error(), id.String()) {
+			t.Errorf("got %v, want an error that names session %v", err, id)
+		}
+	}
+	must(t, k.DB.View(func(tx *store.Tx) error {
+		for _, in := range all {
+			if _, err := tx.LastSeen(in.SessionID); (err != nil) != slices.Contains(bad, in.SessionID) {
+				t.Errorf("activity of session %v: got %v", in.SessionID, err)
+			}
+		}
+		return nil
+	}))
+	must(t, k.Flush(t.Context()))
+}
+
+// What cannot be read is trouble and no verdict (ERR-07): nobody is told that a session is over, and nothing has ended.
+func TestERR07_ASessionThatCannotBeReadIsNotOver(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k := authtest.NewService(t, o)
+	k.MustAddUser(t, "alice")
+	in, other := k.MustLogin(t, "alice", "A"), k.MustLogin(t, "alice", "B")
+	k = damaged(t, k, o, "s", in.SessionID)
+	mustBe(t, "logout", k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}), auth.ErrUnavailable)
+	mustBe(t, "logout of all", k.LogoutAll(t.Context(), in.AccessToken.Reveal(), auth.From{}), auth.ErrUnavailable)
+	mustJudge(t, k, "the other session", other.AccessToken, auth.Active)
+}
+
+// One session that cannot be read keeps none of the others alive and no account open, and nobody is told that all is done.
+func TestEndingGoesPastWhatCannotBeRead(t *testing.T) {
+	for name, end := range endings {
+		t.Run(name, func(t *testing.T) {
+			o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+			k := authtest.NewService(t, o)
+			k.MustAddUser(t, "alice")
+			in, err := k.SignIn(t.Context(), signInParams("alice"))
+			must(t, err)
+			before, bad, own := k.MustLogin(t, "alice", "A"), k.MustLogin(t, "alice", "B"), k.MustLogin(t, "alice", "C")
+			k = damaged(t, k, o, "s", bad.SessionID)
+			mustBe(t, "ending", end(t.Context(), k, in, own), auth.ErrUnavailable)
+			for _, in := range []auth.Tokens{before, own} {
+				mustJudge(t, k, "a session that can be read", in.AccessToken, auth.Unknown)
+			}
+			info, err := k.User("alice")
+			must(t, err)
+			if info.Deactivated() != (name == "deactivate") {
+				t.Errorf("got deactivated %v", info.Deactivated())
+			}
+		})
+	}
+}
