@@ -94,10 +94,11 @@ func toUpper(r rune) rune {
 	return r
 }
 
-// ClaimDeviceGrant finds the device grant of a user code for the browser in which a person typed it; only that browser can
-// decide. Guesses are limited per address, per browser and, if cookie holds a sign-in, per user.
+// ClaimDeviceGrant finds the device grant of a user code for the browser in which a person typed it first; only that browser can
+// decide, and none takes it away: whoever saw the code on a screen could sign the device in to another account. Guesses are
+// limited per address, per browser and, if cookie holds a sign-in, per user.
 //
-// ErrRateLimited. ErrNotFound: unknown, expired and used codes look the same.
+// ErrRateLimited. ErrNotFound: unknown, expired and used codes, and another browser's, look the same.
 func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser store.Digest, cookie token.Secret, from From) (store.DeviceGrant, error) {
 	if err := s.guess(browser, cookie, from); err != nil {
 		return store.DeviceGrant{}, err
@@ -111,7 +112,7 @@ func (s *Service) ClaimDeviceGrant(ctx context.Context, typed string, browser st
 		if d, err = tx.DeviceGrantByUserCode(code); err != nil {
 			return err
 		}
-		if !tx.Now().Before(d.ExpiresAt()) {
+		if d.Browser != (store.Digest{}) && d.Browser != browser || !tx.Now().Before(d.ExpiresAt()) {
 			return store.ErrNotFound
 		}
 		d.Browser = browser

@@ -260,6 +260,32 @@ func TestADeviceGrantIsItsBrowsers(t *testing.T) {
 	d.mustPoll(auth.ErrPending)
 }
 
+// A user code that was entered in one browser is unknown in every other, and entering it there is a guess; in the first it may
+// be entered again, and its page goes on working.
+func TestDEV07_AClaimIsNotTakenOver(t *testing.T) {
+	k := provider(t)
+	k.MustAddUser(t, "mallory")
+	p, m := signIn(t, k, "alice"), signIn(t, k, "mallory")
+	d := p.device(staticID, onDevice(phone))
+	must(t, errorOf(p.claim(d.UserCode)))
+	for range 10 {
+		_, err := k.ClaimDeviceGrant(t.Context(), d.UserCode, m.browser.Digest(), m.cookie, auth.From{Addr: netip.MustParseAddr("198.51.100.1")})
+		mustBe(t, "entering the code in another browser", err, auth.ErrNotFound)
+	}
+	_, err := k.ClaimDeviceGrant(t.Context(), d.UserCode, m.browser.Digest(), m.cookie, auth.From{Addr: netip.MustParseAddr("198.51.100.1")})
+	mustBe(t, "once more", err, auth.ErrRateLimited)
+	mustBe(t, "deciding in another browser", m.decide(d, true), auth.ErrOtherBrowser)
+	must(t, errorOf(p.claim(d.UserCode)))
+	_, _, err = k.DeviceGrant(t.Context(), d.ID, p.browser.Digest())
+	must(t, err)
+	must(t, p.decide(d, true))
+	k.Clock.Advance(6 * time.Second)
+	got, err := d.poll()
+	if err != nil || got.UserID != "@alice:example.org" {
+		t.Errorf("got %s, %v", got.UserID, err)
+	}
+}
+
 // Guesses are limited per browser, user and address, right ones too, and all bad codes look the same (DEV-07, RFC 8628 §5.1).
 func TestDEV07_GuessesAreLimited(t *testing.T) {
 	t.Parallel()

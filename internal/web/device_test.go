@@ -112,6 +112,36 @@ func TestDeviceLinkByAnAttacker(t *testing.T) {
 	b.expect(http.StatusForbidden, "out of date")
 }
 
+// TestDeviceCodeSeenByAnAttacker: claimed in the victim's browser, it is nobody else's either.
+func TestDeviceCodeSeenByAnAttacker(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	s.MustAddUser(t, "mallory")
+	c := s.client(t, store.Client{Name: "Element X"})
+	d, code := s.deviceGrant(t, c)
+	alice, mallory := s.signedInSurfer(t, "alice"), s.signedInSurfer(t, "mallory")
+	enter := func(b *surfer, code string) {
+		b.get("/link")
+		b.press("", url.Values{"code": {code}})
+	}
+	enter(alice, d.UserCode)
+	alice.expect(http.StatusOK, "Sign another device in?", "@alice:example.org")
+	enter(mallory, "BCDFGHJK")
+	unknown := mallory.text()
+	enter(mallory, d.UserCode)
+	mallory.expect(http.StatusUnprocessableEntity, "No device is waiting with that code")
+	if mallory.text() != unknown {
+		t.Errorf("another browser's code does not look like an unknown one: %s", mallory.text())
+	}
+	mallory.get("/device/" + d.ID.String())
+	mallory.expect(http.StatusBadRequest, "started in another browser")
+	alice.press("allow", url.Values{"mine": {"yes"}})
+	alice.expect(http.StatusOK, "Your other device is being signed in")
+	if err := s.poll(t, c, code); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDEV07_CaddySecurity271_UserCodeGuessing(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	c := s.client(t, store.Client{Name: "Element X"})
