@@ -72,8 +72,14 @@ func errUserExists(l mxid.Localpart) error {
 func (s *Service) available(ctx context.Context, set *Settings, p *AddUserParams) error {
 	var err error
 	if p.Adopt {
-		if _, _, err = set.Homeserver.QueryUser(ctx, p.Localpart); isNotFound(err) {
+		var deactivated bool
+		_, deactivated, err = set.Homeserver.QueryUser(ctx, p.Localpart)
+		switch {
+		case isNotFound(err):
 			return fmt.Errorf("%w: synapse has no user %s to adopt", ErrConflict, p.Localpart)
+		case err == nil && deactivated: // provisioning would open the account, with another password
+			return fmt.Errorf("%w: %s is deactivated at synapse and stays so; to bring the account back, "+
+				"reactivate it with synapse's admin API first", ErrConflict, p.Localpart)
 		}
 	} else if err = set.Homeserver.IsLocalpartAvailable(ctx, p.Localpart); isTaken(err) {
 		return fmt.Errorf("%w: %s (a user that synapse has already is taken over with --adopt)", ErrConflict, reason(err))

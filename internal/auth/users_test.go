@@ -35,7 +35,15 @@ func TestAUserJustAddedCanLogIn(t *testing.T) {
 	}
 }
 
-// A name that is taken, here or at Synapse, is refused and nothing has changed; --adopt takes a user over.
+// closed makes an account that is closed at Synapse, and its person forgotten.
+func closed(t *testing.T, k *authtest.Kit, l mxid.Localpart) {
+	t.Helper()
+	k.Synapse.AddUser(l)
+	must(t, k.Homeserver.DeleteUser(t.Context(), l, true))
+}
+
+// A name that is taken, here or at Synapse, is refused and nothing has changed; --adopt takes a user over, but never opens
+// an account that is closed.
 func TestAddUserConflicts(t *testing.T) {
 	k := idle(t)
 	if err := add(k, t, "alice", false); !errors.Is(err, auth.ErrConflict) {
@@ -51,6 +59,16 @@ func TestAddUserConflicts(t *testing.T) {
 	}
 	if err := add(k, t, "nobody", true); !errors.Is(err, auth.ErrConflict) {
 		t.Errorf("adopting nobody: got %v", err)
+	}
+	closed(t, k, "gone")
+	if err := add(k, t, "gone", true); !errors.Is(err, auth.ErrConflict) || !strings.Contains(err.Error(), "deactivated") {
+		t.Errorf("adopting a closed account: got %v", err)
+	}
+	if u, _ := k.Synapse.User("gone"); !u.Deactivated || !u.Erased {
+		t.Errorf("the closed account came back: %+v", u)
+	}
+	if _, err := k.User("gone"); !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("the closed account: got %v", err)
 	}
 	k.Synapse.Reserve("bridge")
 	if err := add(k, t, "bridge", false); !errors.Is(err, auth.ErrConflict) {
