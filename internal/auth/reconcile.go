@@ -29,6 +29,7 @@ func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 	set := s.settings.Load()
 	acted := store.Job{}
 	provisioned := false
+	var failed failures
 	if job.Account != 0 {
 		err = settleAccount(ctx, set, &user)
 		if err != nil && !unreachable(err) && user.ProvisionedAt.IsZero() {
@@ -37,12 +38,13 @@ func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 		if err == nil {
 			acted.Account, provisioned = job.Account, user.ProvisionedAt.IsZero()
 		}
+		failed.add(err)
 	}
 	for _, d := range job.Devices {
-		if err != nil {
-			break
+		if unreachable(err) {
+			break // what is refused, of the account or of a device, keeps back none of the others
 		}
-		if !held[d.ID] {
+		if err = nil; !held[d.ID] {
 			err = set.Homeserver.DeleteDevice(ctx, user.Localpart, d.ID)
 		}
 		if isNotFound(err) {
@@ -51,8 +53,10 @@ func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 		if err == nil {
 			acted.Devices = append(acted.Devices, d)
 		}
+		failed.add(err)
 	}
-	return errors.Join(err, s.takeOff(ctx, &user, &acted, provisioned))
+	failed.add(s.takeOff(ctx, &user, &acted, provisioned))
+	return failed.err()
 }
 
 // readJob reads the user's job, the user, and which of the listed devices have a live session.

@@ -246,6 +246,9 @@ type failures struct {
 const mostFailures = 10
 
 func (f *failures) add(err error) {
+	if err == nil {
+		return
+	}
 	if f.n++; f.n <= mostFailures {
 		f.first = append(f.first, err)
 	}

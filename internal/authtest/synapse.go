@@ -29,6 +29,7 @@ const (
 	Broken            // 500 as Synapse says it, without effect
 	AnswerLost        // the effect happens, then the connection breaks
 	Undelegated       // 404 in HTML, as without delegation
+	Refused           // 403 as for a module's veto, without effect
 )
 
 // Synapse is a homeserver that knows the API for its authentication service and nothing else. It keeps users and devices as

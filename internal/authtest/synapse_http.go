@@ -102,6 +102,8 @@ func (s *Synapse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeReply(w, reply{status: http.StatusUnauthorized, errcode: "M_MISSING_TOKEN", message: "Missing access token"})
 	case fault == WrongSecret, r.Header.Get("Authorization") != "Bearer "+Secret:
 		writeReply(w, reply{status: http.StatusForbidden, errcode: "M_UNKNOWN", message: "This endpoint must only be called by MAS"})
+	case fault == Refused:
+		writeReply(w, reply{status: http.StatusForbidden, errcode: "M_FORBIDDEN", message: "Not allowed"})
 	case bad != "":
 		writeReply(w, badRequest("M_NOT_JSON", bad))
 	default:
