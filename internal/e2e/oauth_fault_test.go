@@ -88,11 +88,9 @@ func TestOAuthFaults(t *testing.T) {
 		laptop = laptop.rotate(t)
 		laptop.alive(t)
 		// A consent page from before, and a device code.
-		code = a.codeOf(t, p.decide(asked, "allow").location)
+		code = a.codeOf(t, p.allow(asked).URL.String())
 		a.tokensOf(t, a.tokenForm(t, a.redeemForm(code)), u, "NEWDEVICE3").alive(t)
-		if g := p.decide(p.submit(p.open(begun.Text("verification_uri_complete")), "code", "", url.Values{"code": {begun.Text("user_code")}}), "allow"); g.status != http.StatusOK {
-			t.Fatalf("got a page with status %d, want the device approved", g.status)
-		}
+		p.allow(p.submit(p.open(begun.Text("verification_uri_complete")), url.Values{"code": {begun.Text("user_code")}}))
 		poll := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "client_id": {a.id}, "device_code": {begun.Text("device_code")}}
 		a.tokensOf(t, a.tokenForm(t, poll), u, "NEWDEVICE4").alive(t)
 	})
@@ -341,23 +339,19 @@ func (o *oauthActor) hold(r rig.Reply, device string) {
 
 // newCode lets the person, who is signed in, agree.
 func (o *oauthActor) newCode(device string) (string, error) {
-	g, err := o.person.tryFollow(http.MethodGet, o.app.authorizeURL(device, nil), nil)
-	if err != nil {
+	g, err := o.person.browser.Open(o.person.t.Context(), o.app.authorizeURL(device, nil))
+	if err == nil {
+		g, err = o.person.browser.Submit(o.person.t.Context(), g, url.Values{"decision": {"allow"}})
+	}
+	switch {
+	case err != nil && g.URL == nil:
 		return "", errors.Join(errNoAnswer, err)
+	case err != nil:
+		return "", fmt.Errorf("consent: %w", err)
+	case g.URL.Query().Get("code") == "":
+		return "", fmt.Errorf("consent: sent to %s, want a code", g.URL)
 	}
-	action, form, err := g.formWith("decision", "allow")
-	if err != nil {
-		return "", err
-	}
-	form.Set("decision", "allow")
-	if g, err = o.person.tryFollow(http.MethodPost, action, form); err != nil {
-		return "", errors.Join(errNoAnswer, err)
-	}
-	u, err := url.Parse(g.location)
-	if err != nil || u.Query().Get("code") == "" {
-		return "", fmt.Errorf("consent: got a page with status %d, sent to %q (%w), want a code", g.status, g.location, err)
-	}
-	return u.Query().Get("code"), nil
+	return g.URL.Query().Get("code"), nil
 }
 
 func (o *oauthActor) rotate(h *oauthHeld) error {

@@ -3,186 +3,86 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
-	"html"
-	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
 
-// person is somebody at our pages with a browser of their own, which knows cookies, redirects and forms and runs no scripts.
+// person is somebody at our pages with a browser of their own, which runs no scripts.
 type person struct {
-	t    *testing.T
-	user user
-	http *http.Client
-	home string // the origin of our pages
+	t       *testing.T
+	user    user
+	browser *rig.Browser
 }
 
-// page is what the browser shows, or where it was sent to outside of our pages.
-type page struct {
-	url      *url.URL
-	status   int
-	header   http.Header
-	html     string
-	location string
-}
-
-// newPerson gives somebody a new browser.
+// newPerson gives somebody a new browser. It goes as far as the app's own website.
 func (s *stack) newPerson(t *testing.T, u user) *person {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
+	b, err := rig.NewBrowser("https://app.example.com/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := *http.DefaultClient
+	b.HTTP.Timeout = callTimeout
 	if s.HTTP != nil {
-		client = *s.HTTP
+		b.HTTP.Transport = s.HTTP.Transport
 	}
-	client.Jar = jar
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &person{t: t, user: u, http: &client, home: s.Base}
+	return &person{t, u, b}
 }
 
 // open follows a link.
-func (p *person) open(link string) page { return p.follow(http.MethodGet, link, nil) }
-
-func (p *person) follow(method, link string, form url.Values) page {
+func (p *person) open(link string) rig.Page {
 	p.t.Helper()
-	got, err := p.tryFollow(method, link, form)
+	g, err := p.browser.Open(p.t.Context(), link)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return got
+	return g
 }
 
-// tryFollow makes a request and goes on as long as redirects stay at our pages.
-func (p *person) tryFollow(method, link string, form url.Values) (page, error) {
-	for range 10 {
-		got, err := p.request(method, link, form)
-		if err != nil || got.location == "" {
-			return got, err
-		}
-		next, err := got.url.Parse(got.location)
-		if err != nil || !strings.HasPrefix(next.String(), p.home+"/") {
-			return got, nil
-		}
-		method, link, form = http.MethodGet, next.String(), nil
-	}
-	return page{}, fmt.Errorf("too many redirects, the last to %s", link)
-}
-
-func (p *person) request(method, link string, form url.Values) (page, error) {
-	ctx, cancel := context.WithTimeout(p.t.Context(), callTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, link, strings.NewReader(form.Encode()))
-	if err != nil {
-		return page{}, err
-	}
-	req.Header.Set("Accept-Language", "en")
-	if method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Origin", p.home)
-	}
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return page{}, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return page{req.URL, resp.StatusCode, resp.Header, string(text), resp.Header.Get("Location")}, err
-}
-
-var (
-	formText  = regexp.MustCompile(`(?s)<form\b([^>]*)>(.*?)</form>`)
-	fieldText = regexp.MustCompile(`<(input|button)\b([^>]*)>`)
-	attribute = regexp.MustCompile(`([a-z-]+)="([^"]*)"`)
-)
-
-func attributes(tag string) map[string]string {
-	found := map[string]string{}
-	for _, m := range attribute.FindAllStringSubmatch(tag, -1) {
-		found[m[1]] = html.UnescapeString(m[2])
-	}
-	return found
-}
-
-// formWith finds the form of a page that has a field or button of this name and, unless it is empty, value. It returns where
-// the form goes and its hidden fields.
-func (g page) formWith(name, value string) (action string, hidden url.Values, err error) {
-	for _, form := range formText.FindAllStringSubmatch(g.html, -1) {
-		hidden, found := url.Values{}, false
-		for _, field := range fieldText.FindAllStringSubmatch(form[2], -1) {
-			a := attributes(field[2])
-			found = found || a["name"] == name && (value == "" || a["value"] == value)
-			if a["type"] == "hidden" {
-				hidden.Add(a["name"], a["value"])
-			}
-		}
-		if !found {
-			continue
-		}
-		target, err := g.url.Parse(attributes(form[1])["action"])
-		if err != nil {
-			return "", nil, err
-		}
-		if attributes(form[1])["action"] == "" {
-			target = g.url
-		}
-		return target.String(), hidden, nil
-	}
-	return "", nil, fmt.Errorf("no form with %s=%s at %s (%d): %.1500s", name, value, g.url, g.status, g.html)
-}
-
-// submit sends the form that has a field of this name, with what was typed.
-func (p *person) submit(g page, name, value string, typed url.Values) page {
+// submit sends the form of a page with what was typed.
+func (p *person) submit(g rig.Page, typed url.Values) rig.Page {
 	p.t.Helper()
-	action, form, err := g.formWith(name, value)
+	g, err := p.browser.Submit(p.t.Context(), g, typed)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for k, v := range typed {
-		form[k] = v
-	}
-	return p.follow(http.MethodPost, action, form)
+	return g
 }
 
 // signIn enters name and password if the page asks for them.
-func (p *person) signIn(g page) page {
+func (p *person) signIn(g rig.Page) rig.Page {
 	p.t.Helper()
-	if _, hidden, err := g.formWith("password", ""); err != nil || hidden == nil {
+	if !strings.Contains(g.HTML, `name="password"`) {
 		return g
 	}
-	return p.submit(g, "password", "", url.Values{"username": {p.user.localpart}, "password": {p.user.password}})
+	return p.submit(g, url.Values{"username": {p.user.localpart}, "password": {p.user.password}})
 }
 
-// decide presses "allow" or "cancel", ticking what there is to tick.
-func (p *person) decide(g page, decision string) page {
+// allow says yes, ticking what there is to tick.
+func (p *person) allow(g rig.Page) rig.Page {
 	p.t.Helper()
-	typed := url.Values{"decision": {decision}}
-	if strings.Contains(g.html, `name="mine"`) {
+	typed := url.Values{"decision": {"allow"}}
+	if strings.Contains(g.HTML, `name="mine"`) {
 		typed.Set("mine", "yes")
 	}
-	return p.submit(g, "decision", decision, typed)
+	return p.submit(g, typed)
 }
 
 // authorize goes from an authorization request to where the app gets its answer, with a yes.
 func (p *person) authorize(link string) string {
 	p.t.Helper()
 	g := p.signIn(p.open(link))
-	if g.location == "" {
-		g = p.decide(g, "allow")
+	if g.HTML != "" {
+		g = p.allow(g)
 	}
-	if g.location == "" {
-		p.t.Fatalf("got a page (%d) at %s, want to be sent back: %.1500s", g.status, g.url, g.html)
+	if g.HTML != "" {
+		p.t.Fatalf("got a page at %s, want to be sent back: %.1500s", g.URL, g.HTML)
 	}
-	return g.location
+	return g.URL.String()
 }
 
 // TestOAuthPersonLooks looks with Debian's Chromium, without scripts, at the pages as people see them whose system is set up in

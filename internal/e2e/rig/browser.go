@@ -13,7 +13,10 @@ import (
 )
 
 // Browser is as much of one as the edge's pages need: it keeps cookies, follows redirects and sends forms.
-type Browser struct{ client http.Client }
+type Browser struct {
+	// HTTP has the cookies. Its transport and its timeout may be changed.
+	HTTP http.Client
+}
 
 // Page is what a browser shows. A redirect that is not followed has no HTML.
 type Page struct {
@@ -34,9 +37,9 @@ func NewBrowser(until string) (*Browser, error) {
 }
 
 // Cookies are those that the browser sends to an address.
-func (b *Browser) Cookies(u *url.URL) []*http.Cookie { return b.client.Jar.Cookies(u) }
+func (b *Browser) Cookies(u *url.URL) []*http.Cookie { return b.HTTP.Jar.Cookies(u) }
 
-// Open follows a link to a page.
+// Open follows a link to a page. One with another status than 200 is an error, which comes with the page.
 func (b *Browser) Open(ctx context.Context, link string) (Page, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {
@@ -49,7 +52,7 @@ func (b *Browser) Open(ctx context.Context, link string) (Page, error) {
 func (b *Browser) Submit(ctx context.Context, p Page, typed url.Values) (Page, error) {
 	target, form, err := p.Fill(typed)
 	if err != nil {
-		return Page{}, err
+		return p, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), strings.NewReader(form.Encode()))
 	if err != nil {
@@ -60,16 +63,19 @@ func (b *Browser) Submit(ctx context.Context, p Page, typed url.Values) (Page, e
 }
 
 func (b *Browser) load(req *http.Request) (Page, error) {
-	resp, err := b.client.Do(req)
+	resp, err := b.HTTP.Do(req)
 	if err != nil {
 		return Page{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if to, problem := resp.Location(); problem == nil {
-		return Page{URL: to}, err
+	if err != nil {
+		return Page{}, err
 	}
-	if err == nil && resp.StatusCode != http.StatusOK {
+	if to, problem := resp.Location(); problem == nil {
+		return Page{URL: to}, nil
+	}
+	if resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s %s: got a page with status %d: %.1500s", req.Method, req.URL, resp.StatusCode, text)
 	}
 	return Page{resp.Request.URL, string(text)}, err
@@ -90,7 +96,9 @@ func (p Page) Fill(typed url.Values) (target *url.URL, form url.Values, err erro
 		return nil, nil, err
 	}
 	for _, field := range hiddenTag.FindAllStringSubmatch(found[2], -1) {
-		typed.Add(html.UnescapeString(field[1]), html.UnescapeString(field[2]))
+		if name := html.UnescapeString(field[1]); !typed.Has(name) {
+			typed.Set(name, html.UnescapeString(field[2]))
+		}
 	}
 	return target, typed, nil
 }
