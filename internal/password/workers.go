@@ -77,10 +77,11 @@ func (w *workers) here(r record, prepared []byte) (answer, error) {
 func (w *workers) acquire() *child {
 	w.starting.Lock()
 	defer w.starting.Unlock()
-	if c, start := w.running(); !start {
+	c, concurrency := w.running()
+	if concurrency == 0 {
 		return c
 	}
-	c, err := startChild(w.command(), w.concurrency) // concurrency changes under starting only
+	c, err := startChild(w.command(), concurrency)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
@@ -95,22 +96,28 @@ func (w *workers) acquire() *child {
 		return nil
 	}
 	w.why = ""
-	w.child = c
+	if concurrency == w.concurrency { // else it is for this hash only
+		w.child = c
+	}
 	w.children = append(slices.DeleteFunc(w.children, (*child).isGone), c)
 	c.users++
 	return c
 }
 
-// running returns the child that is there, or nil to compute here; start: one has to be started first.
-func (w *workers) running() (c *child, start bool) {
+// running returns the child that is there, or nil to compute here; concurrency is not 0 if one has to be started first, with
+// that many processors.
+func (w *workers) running() (c *child, concurrency int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.child != nil && !w.child.isGone() {
 		w.child.users++
-		return w.child, false
+		return w.child, 0
 	}
 	w.child = nil
-	return nil, w.command != nil && !w.killed && (w.why == "" || !w.now().Before(w.retryAt))
+	if w.command == nil || w.killed || w.why != "" && w.now().Before(w.retryAt) {
+		return nil, 0
+	}
+	return nil, w.concurrency
 }
 
 // fallBack is said once, and again only after a child has run. mu is held.
@@ -163,10 +170,8 @@ func (w *workers) stopTimer() {
 	}
 }
 
-// setConcurrency gives the next hash a child with that many processors.
+// setConcurrency gives the next hash a child with that many processors. It does not wait for a child that is being started.
 func (w *workers) setConcurrency(n int) {
-	w.starting.Lock()
-	defer w.starting.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n == w.concurrency {
