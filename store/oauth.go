@@ -31,6 +31,7 @@ const (
 	GrantFulfilled            // approved: its code may be redeemed
 	GrantExchanged            // its code has been redeemed
 	GrantDenied
+	GrantFailed // its client was told why there is nothing to decide
 )
 
 // Lifetimes of a grant.
@@ -68,6 +69,13 @@ type Grant struct {
 	FulfilledAt      time.Time  `cbor:"23,keyasint,omitzero"`
 	ExchangedAt      time.Time  `cbor:"24,keyasint,omitzero"`
 	SessionID        ulid.ULID  `cbor:"25,keyasint,omitzero"` // what the code was redeemed for
+	Failure          Failure    `cbor:"26,keyasint,omitzero"` // of a failed one
+}
+
+// Failure is an error that the client of a grant was told (OIDC Core §3.1.2.6).
+type Failure struct {
+	Error       string `cbor:"1,keyasint"`
+	Description string `cbor:"2,keyasint,omitempty"` // for developers
 }
 
 // Pending reports whether a person may still decide.

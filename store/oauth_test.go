@@ -39,6 +39,9 @@ func TestGoldenOAuth(t *testing.T) {
 		BrowserSessionID: testID(5), AuthTime: testTime, Code: testDigest(6), FulfilledAt: testTime, ExchangedAt: testTime, SessionID: testID(7),
 	})
 	checkGolden(t, &grants, "grant_least", testGrant(1))
+	failed := testGrant(1)
+	failed.Status, failed.Failure = GrantFailed, Failure{Error: "login_required", Description: "nobody is signed in"}
+	checkGolden(t, &grants, "grant_failed", failed)
 	checkGolden(t, &deviceGrants, "device_grant", DeviceGrant{
 		ID: testID(1), DeviceCode: testDigest(2), UserCode: "BCDFGHJK", ClientID: "client", Scope: []string{"openid"}, CreatedAt: testTime, Addr: "192.0.2.1",
 		UserAgent: "Phone/1", Browser: testDigest(3), Status: GrantDenied, UserID: testID(4), BrowserSessionID: testID(5), AuthTime: testTime, DecidedAt: testTime,

@@ -166,6 +166,26 @@ func (s *Service) DenyGrant(ctx context.Context, id ulid.ULID, browser store.Dig
 	return g, notFound(err, "no such request")
 }
 
+// FailGrant is the end of a request in which there is nothing to decide: its client is told why, and no more. Who fails it again
+// gets it as it failed. As Grant; ErrDone (decided before).
+func (s *Service) FailGrant(ctx context.Context, id ulid.ULID, browser store.Digest, why store.Failure) (store.Grant, error) {
+	var g store.Grant
+	err := s.spareUpdate(ctx, func(tx *store.Tx) (err error) {
+		if g, _, err = s.grantOf(tx, id, browser); err != nil {
+			return err
+		}
+		switch g.Status {
+		case store.GrantFailed:
+			return nil
+		case store.GrantPending:
+			g.Status, g.Failure = store.GrantFailed, why
+			return tx.UpdateGrant(g)
+		}
+		return ErrDone
+	})
+	return g, notFound(err, "no such request")
+}
+
 // ConsentRemembered reports whether the person has said yes to the same before, so that nobody needs to be asked. A Matrix
 // device, the API and admin scopes are always asked for: silence plus an open redirector at a client would be an account.
 func (s *Service) ConsentRemembered(_ context.Context, user ulid.ULID, c *Client, scope []string) (bool, error) {

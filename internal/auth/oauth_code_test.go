@@ -409,6 +409,45 @@ func TestAUZ16_DenyAndExpiry(t *testing.T) {
 	mustBe(t, "looking too late", err, auth.ErrExpired)
 }
 
+// A request whose client was told an error is over: the first error stands, and no code comes after it. One that was decided does
+// not fail any more (OIDC Core §3.1.2.6).
+func TestAFailedGrantIsOver(t *testing.T) {
+	k := provider(t)
+	p, other := signIn(t, k, "alice"), signIn(t, k, "alice")
+	first := store.Failure{Error: "login_required", Description: "nobody is signed in"}
+	g := p.start(staticID, []string{"openid"})
+	_, err := k.FailGrant(t.Context(), g.ID, other.browser.Digest(), first)
+	mustBe(t, "failing another browser's", err, auth.ErrOtherBrowser)
+	for _, why := range []store.Failure{first, {Error: "consent_required"}} {
+		got, err := k.FailGrant(t.Context(), g.ID, p.browser.Digest(), why)
+		if err != nil || got.Status != store.GrantFailed || got.Failure != first {
+			t.Errorf("got %+v, %v", got.Failure, err)
+		}
+	}
+	_, err = p.approve(g)
+	mustBe(t, "approving what has failed", err, auth.ErrDone)
+	_, err = k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+	mustBe(t, "denying what has failed", err, auth.ErrDone)
+	if got := grantNow(t, k, g); got.Status != store.GrantFailed || got.Failure != first {
+		t.Errorf("got %+v", got)
+	}
+	approved, denied := p.start(staticID, []string{"openid"}), p.start(staticID, []string{"openid"})
+	must(t, errorOf(p.approve(approved)))
+	must(t, errorOf(k.DenyGrant(t.Context(), denied.ID, p.browser.Digest())))
+	for _, g := range []store.Grant{approved, denied} {
+		_, err := k.FailGrant(t.Context(), g.ID, p.browser.Digest(), first)
+		mustBe(t, "failing what was decided", err, auth.ErrDone)
+	}
+	late := p.start(staticID, []string{"openid"})
+	k.Clock.Advance(store.GrantPendingFor)
+	_, err = k.FailGrant(t.Context(), late.ID, p.browser.Digest(), first)
+	mustBe(t, "failing too late", err, auth.ErrExpired)
+	k.Clock.Advance(store.GrantPendingFor + time.Second)
+	must(t, k.SweepOAuth(t.Context()))
+	_, _, err = k.Grant(t.Context(), g.ID, p.browser.Digest())
+	mustBe(t, "after the sweep", err, auth.ErrNotFound)
+}
+
 // What is granted is a part of what was asked for.
 func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
 	k := provider(t)

@@ -148,9 +148,11 @@ func excess[T any](
 	}
 }
 
-// excessGrants counts those that were denied, too: that needs no sign-in.
+// excessGrants counts those that were denied or failed, too: that needs no sign-in.
 func (s *Service) excessGrants() finder {
-	open := func(g *store.Grant) bool { return g.Status == store.GrantPending || g.Status == store.GrantDenied }
+	open := func(g *store.Grant) bool {
+		return g.Status == store.GrantPending || g.Status == store.GrantDenied || g.Status == store.GrantFailed
+	}
 	size := func(g *store.Grant) int {
 		return textSize(g.Scope, g.Prompt, []string{g.ClientID, g.RedirectURI, g.State, g.Nonce, g.LoginHint, g.UILocales})
 	}

@@ -201,17 +201,20 @@ func TestTooManyPendingGrants(t *testing.T) {
 	verify(t, k)
 }
 
-// What is denied counts as what is pending: no is said without a sign-in.
+// What is denied or has failed counts as what is pending: neither takes a sign-in.
 func TestTooManyDeniedGrants(t *testing.T) {
 	k := provider(t)
 	k.SetBounds(100, 2, 1<<20)
 	p := signIn(t, k, "alice")
 	var all []store.Grant
-	for range 5 {
+	for i := range 5 {
 		k.Clock.Advance(time.Second)
 		g := p.start(staticID, []string{"openid"})
-		_, err := k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
-		must(t, err)
+		if i%2 == 0 {
+			must(t, errorOf(k.DenyGrant(t.Context(), g.ID, p.browser.Digest())))
+		} else {
+			must(t, errorOf(k.FailGrant(t.Context(), g.ID, p.browser.Digest(), store.Failure{Error: "login_required"})))
+		}
 		all = append(all, g)
 	}
 	must(t, k.SweepOAuth(t.Context()))

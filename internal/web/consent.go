@@ -83,7 +83,7 @@ func (v *visit) consentPage() error {
 	case askSignIn, askPassword:
 		return v.redirect(destination{toConsent, g.ID.String()}.signIn())
 	case refuse:
-		return v.respond(refusal(&g, d))
+		return v.refuse(&g, &c, in, d)
 	case approve:
 		return v.approve(&g, &c, in, d.scope)
 	}
@@ -126,7 +126,11 @@ func (v *visit) ends(in *auth.SignedIn, c *auth.Client, scope []string) (*endedV
 }
 
 // answered shows what became of a request. A form gives the answer again while that is possible: an app may not have opened.
+// Where nothing was asked, nothing is shown: the client gets its error again.
 func (v *visit) answered(g *store.Grant, c *auth.Client, in *auth.SignedIn) error {
+	if g.Status == store.GrantFailed {
+		return v.respond(refusal(g, g.Failure))
+	}
 	view := answeredView{Asking: v.program(c, g.RedirectURI)}
 	title := "answered.title"
 	switch {
@@ -178,7 +182,23 @@ func (v *visit) cancel(g *store.Grant, c *auth.Client, in *auth.SignedIn) error 
 	if err != nil {
 		return err
 	}
-	return v.respond(refusal(&denied, decision{code: "access_denied", text: "the person said no"}))
+	return v.respond(refusal(&denied, store.Failure{Error: "access_denied", Description: "the person said no"}))
+}
+
+// refuse ends a request with an error for its client. It stays ended: whoever comes back to the page, signed in or not, gets the
+// same answer.
+func (v *visit) refuse(g *store.Grant, c *auth.Client, in *auth.SignedIn, d decision) error {
+	if v.from.Unproven {
+		return errReplay
+	}
+	failed, err := v.Service.FailGrant(v.r.Context(), g.ID, v.browser.Digest(), store.Failure{Error: d.code, Description: d.text})
+	if errors.Is(err, auth.ErrDone) {
+		return v.answered(g, c, in)
+	}
+	if err != nil {
+		return err
+	}
+	return v.respond(refusal(&failed, failed.Failure))
 }
 
 // allow says yes.
@@ -199,7 +219,7 @@ func (v *visit) allow(g *store.Grant, c *auth.Client, in *auth.SignedIn) error {
 	case d.next == askSignIn || d.next == askPassword:
 		return v.redirect(destination{toConsent, g.ID.String()}.signIn())
 	case d.next == refuse:
-		return v.respond(refusal(g, d))
+		return v.refuse(g, c, in, d)
 	case v.form["shown"] != strings.Join(d.scope, " "): // The person has got or lost a right since, and has not said yes to that.
 		return v.redirect(destination{toConsent, g.ID.String()}.path())
 	}

@@ -182,6 +182,60 @@ func TestAUZ10_AUZ12_PromptNone(t *testing.T) {
 	b.header.Del("Early-Data")
 }
 
+// TestOneAnswerForOneRequest: a client that was told an error is told nothing else, whatever becomes of the browser.
+func TestOneAnswerForOneRequest(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	bob := s.MustAddUser(t, "bob")
+	s.MustAddUser(t, "alice")
+	c := s.client(t, store.Client{Name: "Wiki"})
+	openid := []string{"openid"}
+	silent := store.Grant{Prompt: []string{"none"}, Scope: openid, State: "s", HasState: true}
+	for _, tc := range []struct {
+		g        store.Grant
+		want     string
+		signedIn bool
+		after    func(b *surfer, path string)
+	}{
+		{silent, "login_required", false, func(b *surfer, _ string) { b.get("/login"); b.signIn("alice", authtest.Password) }},
+		{silent, "login_required", false, func(b *surfer, path string) {
+			b.get("/login?kind=consent&id=" + strings.TrimPrefix(path, "/consent/"))
+		}},
+		{silent, "consent_required", true, func(b *surfer, _ string) {
+			b.get(b.start(c, store.Grant{Scope: openid}))
+			b.press("allow", nil)
+			b.away("https://app.example.com/cb?")
+		}},
+		{store.Grant{Subject: bob.ID, Scope: openid, State: "s", HasState: true}, "login_required", false, func(b *surfer, _ string) {
+			b.get("/login?other=1")
+			b.signIn("bob", authtest.Password)
+		}},
+		{store.Grant{Scope: []string{mxid.ScopeAdmin}, State: "s", HasState: true}, "invalid_scope", true, func(*surfer, string) {
+			if err := s.SetAdmin(t.Context(), "alice", true); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		b := s.surfer(t)
+		if tc.signedIn {
+			b = s.signedInSurfer(t, "alice")
+		}
+		path := b.start(c, tc.g)
+		b.get(path)
+		if tc.g.Subject == bob.ID {
+			b.signIn("alice", authtest.Password)
+		}
+		first := b.away("https://app.example.com/cb?")
+		if first.Get("error") != tc.want {
+			t.Errorf("got %v, want %s", first, tc.want)
+		}
+		tc.after(b, path)
+		b.get(path)
+		if again := b.away("https://app.example.com/cb?"); again.Encode() != first.Encode() {
+			t.Errorf("later: got %v, want %v again", again, first)
+		}
+	}
+}
+
 func TestAUZ12_Reauthentication(t *testing.T) {
 	s := newSite(t, authtest.Options{})
 	s.MustAddUser(t, "alice")

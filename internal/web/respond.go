@@ -16,9 +16,9 @@ func response(g *store.Grant) authzresponse.Response {
 	return authzresponse.Response{RedirectURI: g.RedirectURI, Mode: g.ResponseMode, State: g.State, HasState: g.HasState}
 }
 
-func refusal(g *store.Grant, d decision) authzresponse.Response {
+func refusal(g *store.Grant, why store.Failure) authzresponse.Response {
 	r := response(g)
-	r.Error, r.Description = d.code, d.text
+	r.Error, r.Description = why.Error, why.Description
 	return r
 }
 
