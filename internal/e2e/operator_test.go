@@ -107,6 +107,18 @@ func TestOperatorAdopts(t *testing.T) {
 	if r.Text("displayname") != "Old Hand" {
 		t.Errorf("got %s, want the name that the user had", r)
 	}
+
+	closed := user{localpart: "operatoradopts-closed"}
+	r = call(t, s.asEdge(t), http.MethodPost, "/_synapse/mas/provision_user", map[string]string{"localpart": closed.localpart})
+	want(t, r, http.StatusCreated, "")
+	r = call(t, s.asEdge(t), http.MethodPost, "/_synapse/mas/delete_user", map[string]any{"localpart": closed.localpart, "erase": false})
+	want(t, r, http.StatusOK, "")
+	if why := s.refused(t, "\n", "user", "add", "--adopt", closed.localpart); !strings.Contains(why, "deactivated") {
+		t.Errorf("got %q, want that the account is closed", why)
+	}
+	if got := s.synapseUser(t, closed); got.Get("is_deactivated") != true {
+		t.Errorf("got %s, want an account that is still closed", got)
+	}
 }
 
 // TestOperatorIssuesTokens: without a device, on one, and as an older client has it; each is what Synapse takes it for.
