@@ -110,8 +110,6 @@ func namesDevice(scope []string) bool {
 	return ok
 }
 
-func isAdminScope(sc string) bool { return sc == mxid.ScopeAdmin || sc == mxid.ScopeMASAdmin }
-
 // isScopeError reports whether err is a reason for the client.
 func isScopeError(err error) (text string, ok bool) {
 	var e scopeError

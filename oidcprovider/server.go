@@ -11,6 +11,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -137,7 +138,7 @@ func deviceScope(c *auth.Client, text string) ([]string, error) {
 	}
 	kept := scope[:0]
 	for _, sc := range scope {
-		if !isAdminScope(sc) {
+		if !mxid.IsAdminScope(sc) {
 			kept = append(kept, sc)
 		}
 	}

@@ -54,8 +54,8 @@ type Grant struct {
 	Nonce            string     `cbor:"8,keyasint,omitempty"`
 	Challenge        string     `cbor:"9,keyasint"` // PKCE S256 (RFC 7636 §4.2)
 	Prompt           []string   `cbor:"10,keyasint,omitempty"`
-	LoginHint        string     `cbor:"11,keyasint,omitempty"`
-	Subject          ulid.ULID  `cbor:"12,keyasint,omitzero"` // the person that id_token_hint named
+	LoginHint        string     `cbor:"11,keyasint,omitempty"` // the localpart of who is expected
+	Subject          ulid.ULID  `cbor:"12,keyasint,omitzero"`  // the person that id_token_hint named
 	UILocales        string     `cbor:"13,keyasint,omitempty"`
 	ACR              bool       `cbor:"14,keyasint,omitempty"` // acr_values was sent
 	MinAuthTime      time.Time  `cbor:"15,keyasint,omitzero"`  // prompt=login, max_age

@@ -130,12 +130,12 @@ func isPart(scope, of []string) bool {
 	return len(scope) > 0 && !slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(of, sc) })
 }
 
-// adminAuthFor is how old the password may be with which an admin scope is granted.
-const adminAuthFor = 5 * time.Minute
+// AdminAuthFor is how old the password may be with which an admin scope is granted.
+const AdminAuthFor = 5 * time.Minute
 
 // adminAuthenticated reports whether the password was entered recently enough for a scope.
 func adminAuthenticated(tx *store.Tx, bs *store.BrowserSession, scope []string) bool {
-	return !slices.ContainsFunc(scope, isAdminScope) || tx.Now().Sub(bs.AuthenticatedAt) <= adminAuthFor
+	return !slices.ContainsFunc(scope, mxid.IsAdminScope) || tx.Now().Sub(bs.AuthenticatedAt) <= AdminAuthFor
 }
 
 // codeOf derives a grant's code, in base62.
@@ -225,8 +225,6 @@ func scopeDigest(scope []string) store.Digest {
 func redirectsDigest(uris []string) store.Digest {
 	return sha256.Sum256([]byte(strings.Join(uris, "\x00")))
 }
-
-func isAdminScope(sc string) bool { return sc == mxid.ScopeAdmin || sc == mxid.ScopeMASAdmin }
 
 // Redeem turns a code into a session (RFC 6749 §4.1.3): client, redirect URI and verifier first (wrong ones change nothing,
 // whatever the state), then Synapse, then the Update.

@@ -245,7 +245,7 @@ func grants(s *store.Session) (api bool, admin, scopes []string) {
 	}
 	for _, sc := range s.Scope {
 		switch {
-		case isAdminScope(sc):
+		case mxid.IsAdminScope(sc):
 			admin = append(admin, sc)
 		case sc != mxid.ScopeAPI && sc != mxid.ScopeAPIUnstable && !slices.Contains(scopes, sc):
 			scopes = append(scopes, sc)

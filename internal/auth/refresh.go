@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -189,10 +190,10 @@ func (set *Settings) stillGranted(scope []string, u *store.User) []string {
 }
 
 func withoutAdmin(scope []string) []string {
-	if !slices.ContainsFunc(scope, isAdminScope) {
+	if !slices.ContainsFunc(scope, mxid.IsAdminScope) {
 		return scope
 	}
-	return slices.DeleteFunc(slices.Clone(scope), isAdminScope)
+	return slices.DeleteFunc(slices.Clone(scope), mxid.IsAdminScope)
 }
 
 // tokenKinds are the kinds of a session's access and refresh tokens.

@@ -23,6 +23,9 @@ const (
 	scopeDeviceUnstable = "urn:matrix:org.matrix.msc2967.client:device:"
 )
 
+// IsAdminScope reports whether a scope is a right over the whole server.
+func IsAdminScope(sc string) bool { return sc == ScopeAdmin || sc == ScopeMASAdmin }
+
 // DeviceID names a device of a user: 1 to MaxDeviceID characters of valid UTF-8, none of them a control.
 type DeviceID string
 

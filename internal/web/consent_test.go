@@ -19,7 +19,7 @@ func TestAUZ07_AUZ13_AUZ20_AUZ22_AUZ24_SignInConsentRedirect(t *testing.T) {
 	s.MustAddUser(t, "alice")
 	b := s.surfer(t)
 	c := s.client(t, store.Client{Name: "Element"})
-	path := b.start(c, store.Grant{State: "st&té=", HasState: true, LoginHint: "mxid:@alice:example.org"})
+	path := b.start(c, store.Grant{State: "st&té=", HasState: true, LoginHint: "alice"})
 
 	// Case 1: nobody is signed in. The hint is filled in.
 	b.get(path)

@@ -2,8 +2,6 @@ package web
 
 import (
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
@@ -31,13 +29,10 @@ type decision struct {
 	scope  []string       // what this person can grant
 }
 
-// adminFresh is how recent the password has to be before rights over the whole server are given.
-const adminFresh = 5 * time.Minute
-
 // decide finds what a pending authorization request needs, given who is signed in (nil: nobody). It changes nothing, and the
 // consent and sign-in pages both go by it: they never send a person back and forth.
 func (v *visit) decide(g *store.Grant, c *auth.Client, in *auth.SignedIn) (decision, error) {
-	d := decision{hint: v.hinted(g.LoginHint)}
+	d := decision{hint: mxid.Localpart(g.LoginHint)}
 	expected := g.Subject
 	if in != nil && expected == in.User.ID {
 		d.hint = in.User.Localpart
@@ -124,18 +119,7 @@ func signInNotice(g *store.Grant) string {
 	return ""
 }
 
-// hinted is the user of ours that a login_hint names; empty: none (MSC4198).
-func (v *visit) hinted(hint string) mxid.Localpart {
-	lp, err := mxid.Resolve(strings.TrimPrefix(hint, "mxid:"), v.ServerName)
-	if err != nil {
-		return ""
-	}
-	return lp
-}
-
 // grantable is the part of a scope that a person can grant.
 func grantable(scope []string, in *auth.SignedIn) []string {
-	return slices.DeleteFunc(slices.Clone(scope), func(sc string) bool { return isAdminScope(sc) && !in.Admin })
+	return slices.DeleteFunc(slices.Clone(scope), func(sc string) bool { return mxid.IsAdminScope(sc) && !in.Admin })
 }
-
-func isAdminScope(sc string) bool { return sc == mxid.ScopeAdmin || sc == mxid.ScopeMASAdmin }

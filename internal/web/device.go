@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/browser"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
@@ -212,12 +213,12 @@ func deviceScope(d *store.DeviceGrant, c *auth.Client, in *auth.SignedIn) []stri
 	if c.Static {
 		return scope
 	}
-	return slices.DeleteFunc(scope, isAdminScope)
+	return slices.DeleteFunc(scope, mxid.IsAdminScope)
 }
 
 // needsFreshPassword reports whether a scope has rights over the server and the password is not recent enough for them.
 func needsFreshPassword(scope []string, in *auth.SignedIn, now time.Time) bool {
-	return slices.ContainsFunc(scope, isAdminScope) && now.Sub(in.Session.AuthenticatedAt) > adminFresh
+	return slices.ContainsFunc(scope, mxid.IsAdminScope) && now.Sub(in.Session.AuthenticatedAt) > auth.AdminAuthFor
 }
 
 func deviceProof(id ulid.ULID, in *auth.SignedIn) browser.Proof {
