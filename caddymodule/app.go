@@ -23,8 +23,8 @@ func init() { caddy.RegisterModule(new(App)) }
 // their tokens. It has everything that exists once per homeserver; the handler `http.handlers.matrix_auth` serves it on the
 // sites that need it.
 //
-// It emits the events `login_succeeded`, `login_failed`, `session_started`, `session_ended`, `user_registered`, `user_locked`,
-// `password_changed`, `synapse_unreachable` and others like them, and logs all of them under `matrix_auth.audit`.
+// It emits the events `login_succeeded`, `login_failed`, `grant_approved`, `session_started`, `session_ended`, `user_registered`,
+// `user_locked`, `password_changed`, `synapse_unreachable` and others like them, and logs all of them under `matrix_auth.audit`.
 //
 // It keeps its data in a directory of its own, which one process can use at a time.
 type App struct {

@@ -97,10 +97,7 @@ func eventData(e *auth.Event) map[string]any {
 
 // eachMember calls fn for each member that has a value.
 func eachMember(e *auth.Event, fn func(key, value string)) {
-	sessionID, addr := "", ""
-	if e.SessionID != (ulid.ULID{}) {
-		sessionID = e.SessionID.String()
-	}
+	addr := ""
 	if e.Addr.IsValid() {
 		addr = e.Addr.String()
 	}
@@ -110,7 +107,8 @@ func eachMember(e *auth.Event, fn func(key, value string)) {
 		{"reason", e.Reason},
 		{"user_id", string(e.UserID)},
 		{"device_id", string(e.DeviceID)},
-		{"session_id", sessionID},
+		{"session_id", shownID(e.SessionID)},
+		{"grant_id", shownID(e.GrantID)},
 		{"client_id", e.ClientID},
 		{"client_ip", addr},
 	} {
@@ -118,4 +116,12 @@ func eachMember(e *auth.Event, fn func(key, value string)) {
 			fn(m.key, m.value)
 		}
 	}
+}
+
+// shownID is an ID as text; empty: there is none.
+func shownID(id ulid.ULID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
 }

@@ -224,7 +224,7 @@ func TestREADME_Events(t *testing.T) {
 		}
 	}
 	eachMember(&auth.Event{
-		Method: "x", Grant: "x", Reason: "x", UserID: "x", DeviceID: "x", SessionID: ulid.ULID{1}, ClientID: "x", Addr: authtest.Addr,
+		Method: "x", Grant: "x", Reason: "x", UserID: "x", DeviceID: "x", SessionID: ulid.ULID{1}, GrantID: ulid.ULID{1}, ClientID: "x", Addr: authtest.Addr,
 	}, func(key, _ string) { inCode = append(inCode, key) })
 	same(t, "events and their data", inCode, code(section(t, "### Events")))
 }

@@ -338,7 +338,7 @@ func TestAUZ16_Denied(t *testing.T) {
 	e := newEdge(t)
 	c := e.client(t)
 	id := grantOf(t, e.authorize(t, authorization(c, fullScope)))
-	if _, err := e.DenyGrant(t.Context(), id, e.browser(t).Digest()); err != nil {
+	if _, err := e.DenyGrant(t.Context(), auth.DenyParams{ID: id, Browser: e.browser(t).Digest()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.ApproveGrant(t.Context(), auth.ApproveParams{ID: id, Browser: e.browser(t), Cookie: e.signedIn(t)}); err != auth.ErrDone {

@@ -66,13 +66,14 @@ type Homeserver interface {
 
 // Event is something that happened, for the audit log, the metrics and Caddy's events. It holds no token and no password.
 type Event struct {
-	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, user_registered, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, cross_signing_reset_allowed, key_rotated, synapse_unreachable, reconciled
-	Method    string // of a login: password; of a start or an end: the session's kind
-	Grant     string // of a start: what was presented, password, admin or an OAuth grant type without its urn
+	Name      string // login_succeeded, login_failed, session_started, session_ended, token_refreshed, grant_approved, grant_denied, signed_out, client_registered, user_registered, user_removed, user_locked, user_unlocked, user_deactivated, user_reactivated, password_changed, admin_changed, cross_signing_reset_allowed, key_rotated, synapse_unreachable, reconciled
+	Method    string // of a login: password or browser; of a start or an end: the session's kind
+	Grant     string // of a start, a yes or a no: what was or will be presented, password, admin or an OAuth grant type without its urn
 	Reason    string // of a failure or an end; success or failure; granted or revoked, removed, erase
 	UserID    mxid.UserID
 	DeviceID  mxid.DeviceID
 	SessionID ulid.ULID
+	GrantID   ulid.ULID // of a yes or a no, and of a session that was redeemed for it
 	ClientID  string
 	Addr      netip.Addr
 }

@@ -179,20 +179,25 @@ func (s *Service) signedIn(bs store.BrowserSession, user store.User, cookie toke
 func (set *Settings) admin(u *store.User) bool { return u.Admin || set.Admins[u.Localpart] }
 
 // SignOut ends a sign-in. It is no error if there is none.
-func (s *Service) SignOut(ctx context.Context, cookie token.Secret) error {
+func (s *Service) SignOut(ctx context.Context, cookie token.Secret, from From) error {
 	if cookie.Empty() {
 		return nil
 	}
-	return s.update(ctx, func(tx *store.Tx) error {
+	var user store.User
+	err := s.update(ctx, func(tx *store.Tx) error {
 		bs, err := tx.BrowserSessionByCookie(digest(cookie))
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
 		if err != nil {
+			return err
+		}
+		if user, err = tx.User(bs.UserID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		return tx.RemoveBrowserSession(bs.ID)
 	})
+	if err == nil {
+		s.emit(Event{Name: "signed_out", Method: "browser", UserID: s.userID(user.Localpart), Addr: from.Addr})
+	}
+	return ignoreNotFound(err)
 }
 
 // CheckPassword makes sure that the person at the keyboard is still the one who signed in, before something that cannot be

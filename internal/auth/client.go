@@ -83,6 +83,9 @@ func (s *Service) RegisterClient(ctx context.Context, c store.Client, from From)
 		c.CreatedAt, c.RegisteredAt = tx.Now(), tx.Now()
 		return tx.InsertClient(c)
 	})
+	if err == nil && c.ID == id.String() {
+		s.emit(Event{Name: "client_registered", ClientID: c.ID, Addr: from.Addr})
+	}
 	return Client{Client: c}, secret, err
 }
 

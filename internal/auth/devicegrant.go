@@ -23,6 +23,8 @@ const (
 	maxPolls      = 10_000          // poll clocks kept
 	guessBurst    = 10              // user codes entered within guessWindow, per address, browser and user (RFC 8628 §5.1)
 	guessWindow   = 10 * time.Minute
+
+	grantDeviceCode = "device_code" // in events
 )
 
 // StartDeviceGrant begins the sign-in of a device that cannot show our pages (RFC 8628 §3.1). The device code is told once.
@@ -182,16 +184,17 @@ func deviceGrantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (store.Devi
 //
 // ErrNotFound, ErrOtherBrowser, ErrExpired, ErrSignInNeeded, ErrScopeDenied, ErrDone. Gate: the Update that finds it pending.
 func (s *Service) DecideDeviceGrant(ctx context.Context, p DecideDeviceParams) error {
-	err := s.update(ctx, func(tx *store.Tx) error {
-		d, err := deviceGrantOf(tx, p.ID, p.Browser)
-		if err != nil {
+	var d store.DeviceGrant
+	var user store.User
+	err := s.update(ctx, func(tx *store.Tx) (err error) {
+		if d, err = deviceGrantOf(tx, p.ID, p.Browser); err != nil {
 			return err
 		}
 		if d.Status != store.GrantPending {
 			return ErrDone
 		}
-		bs, user, err := liveBrowserSession(tx, digest(p.Cookie))
-		if err != nil {
+		var bs store.BrowserSession
+		if bs, user, err = liveBrowserSession(tx, digest(p.Cookie)); err != nil {
 			return notSignedIn(err)
 		}
 		d.Status, d.UserID, d.BrowserSessionID, d.AuthTime, d.DecidedAt = store.GrantDenied, user.ID, bs.ID, bs.AuthenticatedAt, tx.Now()
@@ -202,7 +205,17 @@ func (s *Service) DecideDeviceGrant(ctx context.Context, p DecideDeviceParams) e
 		}
 		return tx.UpdateDeviceGrant(d)
 	})
-	return notFound(err, "no such request")
+	if err != nil {
+		return notFound(err, "no such request")
+	}
+	e := Event{
+		Name: "grant_denied", Grant: grantDeviceCode, UserID: s.userID(user.Localpart), GrantID: d.ID, ClientID: d.ClientID, Addr: p.From.Addr,
+	}
+	if p.Approve {
+		e.Name = "grant_approved"
+	}
+	s.emit(e)
+	return nil
 }
 
 // fulfilDevice makes it a yes to a scope: not to more, which nobody was shown. An admin scope is dropped unless an operator
@@ -256,7 +269,8 @@ func (s *Service) RedeemDevice(ctx context.Context, p RedeemDeviceParams) (Redee
 	case approval != nil:
 		return Redeemed{}, approval
 	}
-	st := s.oauthStart("device_code", &d.BrowserSessionID, user, d.ClientID, d.Scope, p.From)
+	st := s.oauthStart(grantDeviceCode, &d.BrowserSessionID, user, d.ClientID, d.Scope, p.From)
+	st.grantID = d.ID
 	st.gate = func(tx *store.Tx, u *store.User, sess *store.Session) error {
 		return s.exchangeDevice(tx, d.ID, &p, sess)
 	}

@@ -79,13 +79,16 @@ func (s *Service) grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (sto
 // Gate: the Update that fulfils the pending grant.
 func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, error) {
 	var out Approved
+	var user store.User
+	first := false
 	err := s.update(ctx, func(tx *store.Tx) error {
+		first = false
 		g, c, err := s.grantOf(tx, p.ID, p.Browser.Digest())
 		if err != nil {
 			return err
 		}
-		bs, user, err := liveBrowserSession(tx, digest(p.Cookie))
-		if err != nil {
+		var bs store.BrowserSession
+		if bs, user, err = liveBrowserSession(tx, digest(p.Cookie)); err != nil {
 			return notSignedIn(err)
 		}
 		out = Approved{Grant: g, Code: codeOf(p.Browser, g.ID, user.ID)}
@@ -98,10 +101,17 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 		if bs.AuthenticatedAt.Before(g.MinAuthTime) {
 			return ErrSignInNeeded
 		}
+		first = true
 		return s.fulfil(tx, &out, &c, &bs, &user, p.Scope)
 	})
 	if err != nil {
 		return Approved{}, notFound(err, "no such request")
+	}
+	if first {
+		s.emit(Event{
+			Name: "grant_approved", Grant: GrantTypeAuthorizationCode, UserID: s.userID(user.Localpart), GrantID: out.Grant.ID,
+			ClientID: out.Grant.ClientID, Addr: p.From.Addr,
+		})
 	}
 	return out, nil
 }
@@ -148,21 +158,28 @@ func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
 }
 
 // DenyGrant is the person's no. It may be repeated. As Grant; ErrDone (approved before).
-func (s *Service) DenyGrant(ctx context.Context, id ulid.ULID, browser store.Digest) (store.Grant, error) {
+func (s *Service) DenyGrant(ctx context.Context, p DenyParams) (store.Grant, error) {
 	var g store.Grant
+	first := false
 	err := s.update(ctx, func(tx *store.Tx) (err error) {
-		if g, _, err = s.grantOf(tx, id, browser); err != nil {
+		first = false
+		if g, _, err = s.grantOf(tx, p.ID, p.Browser); err != nil {
 			return err
 		}
 		switch g.Status {
 		case store.GrantDenied:
 			return nil
 		case store.GrantPending:
-			g.Status = store.GrantDenied
+			first, g.Status = true, store.GrantDenied
 			return tx.UpdateGrant(g)
 		}
 		return ErrDone
 	})
+	if err == nil && first {
+		s.emit(Event{
+			Name: "grant_denied", Grant: GrantTypeAuthorizationCode, UserID: p.UserID, GrantID: g.ID, ClientID: g.ClientID, Addr: p.From.Addr,
+		})
+	}
 	return g, notFound(err, "no such request")
 }
 
@@ -273,6 +290,7 @@ func (s *Service) redeem(ctx context.Context, p *RedeemParams) (Redeemed, error)
 		return Redeemed{}, approval
 	}
 	st := s.oauthStart(GrantTypeAuthorizationCode, &g.BrowserSessionID, user, g.ClientID, g.Scope, p.From)
+	st.grantID = g.ID
 	st.gate = func(tx *store.Tx, _ *store.User, sess *store.Session) error {
 		return s.exchange(tx, g.ID, p, sess)
 	}

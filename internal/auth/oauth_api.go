@@ -110,6 +110,15 @@ type ApproveParams struct {
 	Browser Browser
 	Cookie  token.Secret // of the sign-in
 	Scope   []string     // what is granted: a part of what was asked for, in the form asked for
+	From    From
+}
+
+// DenyParams is a no to a grant. It takes no sign-in.
+type DenyParams struct {
+	ID      ulid.ULID
+	Browser store.Digest
+	UserID  mxid.UserID // who is signed in, for the audit log; empty: nobody
+	From    From
 }
 
 // StartDeviceParams asks for a device to be signed in (RFC 8628 §3.1). The client has been authenticated, the scope checked.
@@ -127,6 +136,7 @@ type DecideDeviceParams struct {
 	Cookie  token.Secret // of the sign-in
 	Approve bool
 	Scope   []string // of a yes: what was shown, a part of what was asked for
+	From    From
 }
 
 // Approved is a fulfilled grant and its code.

@@ -105,7 +105,7 @@ func TestAFailedSignInChangesNothing(t *testing.T) {
 // What ends a sign-in, and what only suspends it.
 func TestWhatEndsASignIn(t *testing.T) {
 	for name, end := range map[string]func(k *authtest.Kit, p *person) error{
-		"sign-out": func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie) },
+		"sign-out": func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie, auth.From{}) },
 		"password": func(k *authtest.Kit, p *person) error {
 			return k.SetPassword(p.Context(), "alice", token.NewSecret("other"), false)
 		},
@@ -123,7 +123,7 @@ func TestWhatEndsASignIn(t *testing.T) {
 		p, other, bob := signIn(t, k, "alice"), signIn(t, k, "alice"), signIn(t, k, "bob")
 		must(t, end(k, p))
 		p.mustBeOut(name)
-		must(t, k.SignOut(t.Context(), p.cookie)) // no error, and nobody else's
+		must(t, k.SignOut(t.Context(), p.cookie, auth.From{})) // no error, and nobody else's
 		if name == "sign-out" {
 			other.signedIn()
 		} else {

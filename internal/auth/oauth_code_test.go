@@ -148,7 +148,7 @@ func TestAGrantIsBoundToItsBrowser(t *testing.T) {
 	mustBe(t, "looking from another browser", err, auth.ErrOtherBrowser)
 	_, err = m.approve(g)
 	mustBe(t, "approving in another browser", err, auth.ErrOtherBrowser)
-	_, err = k.DenyGrant(t.Context(), g.ID, m.browser.Digest())
+	_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: m.browser.Digest()})
 	mustBe(t, "denying in another browser", err, auth.ErrOtherBrowser)
 	_, _, err = k.Grant(t.Context(), g.ID, auth.Browser{}.Digest())
 	mustBe(t, "looking without a cookie", err, auth.ErrOtherBrowser)
@@ -299,7 +299,7 @@ func TestADoubleApprovalGivesTheSameCode(t *testing.T) {
 	if got := grantNow(t, k, g); !got.FulfilledAt.Equal(first.Grant.FulfilledAt) {
 		t.Error("the second click made the code live longer")
 	}
-	_, err = k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+	_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()})
 	mustBe(t, "denying what was approved", err, auth.ErrDone)
 	bob := signIn(t, k, "bob")
 	bob.browser = p.browser
@@ -328,7 +328,7 @@ func TestASecondClickInALaterSignInGetsNoDeadCode(t *testing.T) {
 	g := p.start(staticID, onDevice(phone))
 	_, err := p.approve(g)
 	must(t, err)
-	must(t, k.SignOut(t.Context(), p.cookie))
+	must(t, k.SignOut(t.Context(), p.cookie, auth.From{}))
 	p.cookie = signIn(t, k, "alice").cookie
 	_, err = p.approve(g)
 	mustBe(t, "a second click", err, auth.ErrDone)
@@ -363,7 +363,7 @@ func TestRFC9700_ARedirectURIIsComparedAgainAtTheAnswer(t *testing.T) {
 		mustBe(t, name+": looking", err, c.want)
 		_, err = p.approve(yes)
 		mustBe(t, name+": approving", err, c.want)
-		_, err = k.DenyGrant(t.Context(), no.ID, p.browser.Digest())
+		_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: no.ID, Browser: p.browser.Digest()})
 		mustBe(t, name+": denying", err, c.want)
 		_, err = p.approve(twice)
 		mustBe(t, name+": the same answer again", err, c.want)
@@ -394,7 +394,7 @@ func TestAUZ16_DenyAndExpiry(t *testing.T) {
 	p := signIn(t, k, "alice")
 	g := p.start(staticID, onDevice(phone))
 	for range 2 {
-		_, err := k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+		_, err := k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()})
 		must(t, err)
 	}
 	_, err := p.approve(g)
@@ -403,7 +403,7 @@ func TestAUZ16_DenyAndExpiry(t *testing.T) {
 	k.Clock.Advance(store.GrantPendingFor)
 	_, err = p.approve(g)
 	mustBe(t, "approving too late", err, auth.ErrExpired)
-	_, err = k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+	_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()})
 	mustBe(t, "denying too late", err, auth.ErrExpired)
 	_, _, err = k.Grant(t.Context(), g.ID, p.browser.Digest())
 	mustBe(t, "looking too late", err, auth.ErrExpired)
@@ -426,14 +426,14 @@ func TestAFailedGrantIsOver(t *testing.T) {
 	}
 	_, err = p.approve(g)
 	mustBe(t, "approving what has failed", err, auth.ErrDone)
-	_, err = k.DenyGrant(t.Context(), g.ID, p.browser.Digest())
+	_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()})
 	mustBe(t, "denying what has failed", err, auth.ErrDone)
 	if got := grantNow(t, k, g); got.Status != store.GrantFailed || got.Failure != first {
 		t.Errorf("got %+v", got)
 	}
 	approved, denied := p.start(staticID, []string{"openid"}), p.start(staticID, []string{"openid"})
 	must(t, errorOf(p.approve(approved)))
-	must(t, errorOf(k.DenyGrant(t.Context(), denied.ID, p.browser.Digest())))
+	must(t, errorOf(k.DenyGrant(t.Context(), auth.DenyParams{ID: denied.ID, Browser: p.browser.Digest()})))
 	for _, g := range []store.Grant{approved, denied} {
 		_, err := k.FailGrant(t.Context(), g.ID, p.browser.Digest(), first)
 		mustBe(t, "failing what was decided", err, auth.ErrDone)
@@ -496,7 +496,7 @@ func TestACodeIsWorthWhatItsApproverIs(t *testing.T) {
 		end    func(k *authtest.Kit, p *person) error
 		undone func(k *authtest.Kit) error // nil: it cannot be
 	}{
-		"signed out": {end: func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie) }},
+		"signed out": {end: func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie, auth.From{}) }},
 		"password": {end: func(k *authtest.Kit, p *person) error {
 			return k.SetPassword(p.Context(), "alice", token.NewSecret("another"), false)
 		}},
@@ -533,7 +533,7 @@ func TestACodeIsWorthWhatItsApproverIs(t *testing.T) {
 func TestARedemptionIsCheckedAgainInItsUpdate(t *testing.T) {
 	t.Parallel()
 	for name, meanwhile := range map[string]func(k *authtest.Kit, p *person) error{
-		"signed out":  func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie) },
+		"signed out":  func(k *authtest.Kit, p *person) error { return k.SignOut(p.Context(), p.cookie, auth.From{}) },
 		"locked":      func(k *authtest.Kit, p *person) error { return k.Lock(p.Context(), "alice") },
 		"deactivated": func(k *authtest.Kit, p *person) error { return k.Deactivate(p.Context(), "alice", false) },
 	} {

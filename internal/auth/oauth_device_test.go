@@ -412,7 +412,7 @@ func TestDEV05_APollInTrouble(t *testing.T) {
 	d.mustPoll(nil)
 
 	d = p.device(staticID, onDevice(phone)).decided(true)
-	must(t, k.SignOut(t.Context(), p.cookie))
+	must(t, k.SignOut(t.Context(), p.cookie, auth.From{}))
 	k.Synapse.ForgetCalls()
 	d.mustPoll(auth.ErrGrantInvalid)
 	if got := ops(k); len(got) != 0 {

@@ -72,7 +72,7 @@ func TestUnusedClientsGoAfterAWeek(t *testing.T) {
 	p.device(clients["with a pending device grant"].ID, onDevice(phone))
 	p.code(clients["approved, never redeemed"].ID, onDevice(phone))
 	p.device(clients["a device's approval"].ID, onDevice(phone)).decided(true)
-	_, err = k.DenyGrant(t.Context(), p.start(clients["denied"].ID, []string{"openid"}).ID, p.browser.Digest())
+	_, err = k.DenyGrant(t.Context(), auth.DenyParams{ID: p.start(clients["denied"].ID, []string{"openid"}).ID, Browser: p.browser.Digest()})
 	must(t, err)
 	if mustRegister(t, k, public("registered again")).ID != clients["registered again"].ID {
 		t.Fatal("another client")
@@ -211,7 +211,7 @@ func TestTooManyDeniedGrants(t *testing.T) {
 		k.Clock.Advance(time.Second)
 		g := p.start(staticID, []string{"openid"})
 		if i%2 == 0 {
-			must(t, errorOf(k.DenyGrant(t.Context(), g.ID, p.browser.Digest())))
+			must(t, errorOf(k.DenyGrant(t.Context(), auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()})))
 		} else {
 			must(t, errorOf(k.FailGrant(t.Context(), g.ID, p.browser.Digest(), store.Failure{Error: "login_required"})))
 		}

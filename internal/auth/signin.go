@@ -21,6 +21,7 @@ type start struct {
 	device      mxid.DeviceID
 	displayName string // of the device, if it is new
 	refreshable bool
+	grantID     ulid.ULID // what was approved; zero: nothing
 	clientID    string
 	scope       []string
 	ttl         time.Duration                                                   // of the access token; 0: it never expires
@@ -108,7 +109,7 @@ func (s *Service) commitSession(ctx context.Context, st *start) (Tokens, error) 
 func (s *Service) started(sess *store.Session, user mxid.UserID, st *start) {
 	s.emit(Event{
 		Name: "session_started", Method: sess.Kind.String(), Grant: st.grant, UserID: user,
-		DeviceID: sess.DeviceID, SessionID: sess.ID, ClientID: sess.ClientID, Addr: st.from.Addr,
+		DeviceID: sess.DeviceID, SessionID: sess.ID, GrantID: st.grantID, ClientID: sess.ClientID, Addr: st.from.Addr,
 	})
 }
 

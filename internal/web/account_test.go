@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -378,4 +379,35 @@ func TestManySessionsFitOnPages(t *testing.T) {
 	}
 	b.get("/account/end-others")
 	b.expect(http.StatusOK, "And 35 more")
+}
+
+// TestAuditHasWhoDecidedAndWhere: what a person does at our pages is in the audit log, with the browser's address.
+func TestAuditHasWhoDecidedAndWhere(t *testing.T) {
+	s := newSite(t, authtest.Options{})
+	s.MustAddUser(t, "alice")
+	c := s.client(t, store.Client{Name: "Element"})
+	b := s.signedInSurfer(t, "alice")
+	for _, answer := range []string{"allow", "cancel"} {
+		b.get(b.start(c, store.Grant{}))
+		b.press(answer, nil)
+		d, _ := s.deviceGrant(t, c)
+		b.get("/link?code=" + d.UserCode)
+		b.press("", nil)
+		b.press(answer, url.Values{"mine": {"yes"}})
+	}
+	b.get("/logout")
+	b.press("", nil)
+	var told []string
+	for _, e := range s.Events("grant_approved", "grant_denied", "signed_out") {
+		if e.UserID != "@alice:example.org" || e.Addr != authtest.Addr {
+			t.Errorf("got %+v", e)
+		}
+		told = append(told, e.Name+" "+e.Grant)
+	}
+	want := []string{
+		"grant_approved authorization_code", "grant_approved device_code", "grant_denied authorization_code", "grant_denied device_code", "signed_out ",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("got %q, want %q", told, want)
+	}
 }

@@ -175,7 +175,11 @@ func (v *visit) cancel(g *store.Grant, c *auth.Client, in *auth.SignedIn) error 
 	if err != nil {
 		return err
 	}
-	denied, err := v.Service.DenyGrant(v.r.Context(), g.ID, v.browser.Digest())
+	p := auth.DenyParams{ID: g.ID, Browser: v.browser.Digest(), From: v.from}
+	if in != nil {
+		p.UserID = in.UserID
+	}
+	denied, err := v.Service.DenyGrant(v.r.Context(), p)
 	if errors.Is(err, auth.ErrDone) {
 		return v.answered(g, c, in)
 	}
@@ -232,7 +236,7 @@ func (v *visit) approve(g *store.Grant, c *auth.Client, in *auth.SignedIn, scope
 		return errReplay
 	}
 	a, err := v.Service.ApproveGrant(v.r.Context(), auth.ApproveParams{
-		ID: g.ID, Browser: v.browser, Cookie: v.cookies.Session(v.r), Scope: scope,
+		ID: g.ID, Browser: v.browser, Cookie: v.cookies.Session(v.r), Scope: scope, From: v.from,
 	})
 	switch {
 	case errors.Is(err, auth.ErrDone):

@@ -186,7 +186,7 @@ func (v *visit) device() error {
 		}
 	}
 	err = v.Service.DecideDeviceGrant(v.r.Context(), auth.DecideDeviceParams{
-		ID: d.ID, Browser: v.browser.Digest(), Cookie: v.cookies.Session(v.r), Approve: allow, Scope: scope,
+		ID: d.ID, Browser: v.browser.Digest(), Cookie: v.cookies.Session(v.r), Approve: allow, Scope: scope, From: v.from,
 	})
 	switch {
 	case errors.Is(err, auth.ErrSignInNeeded):

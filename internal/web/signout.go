@@ -41,7 +41,7 @@ func (v *visit) signOut() error {
 	if err := v.proven(signOutProof(in)); err != nil {
 		return err
 	}
-	if err := v.Service.SignOut(v.r.Context(), v.cookies.Session(v.r)); err != nil {
+	if err := v.Service.SignOut(v.r.Context(), v.cookies.Session(v.r), v.from); err != nil {
 		return err
 	}
 	v.cookies.ClearSession(v.w)
