@@ -39,7 +39,10 @@ func isName(s string) bool {
 func isHeaped(s string) bool {
 	marks := 0
 	for _, r := range s {
-		if marks++; !unicode.In(r, unicode.Mn, unicode.Me) {
+		switch {
+		case unicode.In(r, unicode.Mn, unicode.Me):
+			marks++
+		case !unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point): // What is invisible keeps no two marks apart.
 			marks = 0
 		}
 		if marks > maxMarks {

@@ -296,6 +296,7 @@ func TestREG17_REG23_Errors(t *testing.T) {
 		{`{` + rest + `,"client_name":"\u3164\u2800\u00ad\u2003"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"client_name":"\u0301\u20dd\ufe0f"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"client_name":"a` + strings.Repeat(`\u0301`, 9) + `"}`, "invalid_client_metadata"},
+		{`{` + rest + `,"client_name":"a` + strings.Repeat(`\u0301\u200d`, 9) + `"}`, "invalid_client_metadata"},
 		{`{` + rest + ",\"client_name\":\"a\xffb\"}", "invalid_client_metadata"},
 		{`{` + rest + `,"token_endpoint_auth_method":"client_secret_jwt"}`, "invalid_client_metadata"},
 		{`{` + rest + `,"token_endpoint_auth_method":"private_key_jwt"}`, "invalid_client_metadata"},
