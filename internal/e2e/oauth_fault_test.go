@@ -111,9 +111,7 @@ func TestOAuthFaults(t *testing.T) {
 
 	t.Run("RAT-01, RAT-02, RAT-03, E24: limits, and none at the token endpoint", func(t *testing.T) {
 		s.edge.Options = strings.Replace(unlimited, "rate_limit login off", "rate_limit login 3 1m", 1)
-		if err := errors.Join(s.edge.Configure(), s.edge.Reload(t.Context())); err != nil {
-			t.Fatal(err)
-		}
+		s.reload(t)
 		var r rig.Reply
 		for range 6 {
 			r = call(t, s.Client, http.MethodPost, loginPath, user{localpart: u.localpart, password: "wrong"}.loginBody("", false))
