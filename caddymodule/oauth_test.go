@@ -125,7 +125,7 @@ func lasts(a answer, seconds float64) bool {
 // it a bounded number of times.
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	e := newEdge(t)
-	e.mustLoad(e.config("", ""))
+	e.mustLoad(e.config("rate_limit login 1 1m", ""))
 	reference := regexp.MustCompile(`<dt>Reference</dt><dd><bdi dir="ltr">([A-Z2-7]{8})</bdi></dd>`)
 	for path, status := range map[string]int{"/authorize?client_id=nobody": 400, "/device/" + strings.Repeat("x", 4000): 404} {
 		shown := 0
@@ -143,12 +143,18 @@ func TestRefusalsDoNotFillTheLog(t *testing.T) {
 			t.Errorf("%.20s: %d references of 100 refusals", path, shown)
 		}
 	}
+	for range 100 {
+		e.loginFrom("192.0.2.1")
+	}
 	log, err := os.ReadFile(e.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := bytes.Count(log, []byte(`"reference"`)); n > 120 || bytes.Contains(log, []byte(`"page":"/device/`+strings.Repeat("x", 200))) {
 		t.Errorf("got %d lines", n)
+	}
+	if n := bytes.Count(log, []byte(`"msg":"request failed"`)); n == 0 || n > 60 {
+		t.Errorf("got %d lines of 100 logins", n)
 	}
 }
 

@@ -29,13 +29,14 @@ type serving struct {
 }
 
 func newServing(a *App) (s serving, err error) {
+	log := boundedLog(a.log)
 	if s.provider, err = a.newProvider(); err != nil {
 		return s, err
 	}
-	if s.pages, err = a.newPages(); err != nil {
+	if s.pages, err = a.newPages(log); err != nil {
 		return s, err
 	}
-	if s.oauth, err = a.newOAuth(s.pages); err != nil {
+	if s.oauth, err = a.newOAuth(s.pages, log); err != nil {
 		return s, err
 	}
 	urls := route.NewURLs(a.conf.issuer)
@@ -49,7 +50,7 @@ func newServing(a *App) (s serving, err error) {
 		Support:    a.supportDocument(),
 		From:       clientFrom,
 		Now:        time.Now,
-		Log:        a.log,
+		Log:        log,
 	})
 	return s, nil
 }
@@ -66,7 +67,7 @@ func (a *App) newProvider() (*oidcprovider.Provider, error) {
 	})
 }
 
-func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
+func (a *App) newOAuth(pages *web.Handler, log *zap.Logger) (*oidcprovider.OAuth, error) {
 	return oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service:       a.engine.service,
 		Issuer:        a.conf.issuer,
@@ -78,11 +79,11 @@ func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
 		FormPost: pages.FormPost,
 		Now:      time.Now,
 		Rand:     rand.Reader,
-		Log:      boundedLog(a.log),
+		Log:      log,
 	})
 }
 
-func (a *App) newPages() (*web.Handler, error) {
+func (a *App) newPages(log *zap.Logger) (*web.Handler, error) {
 	return web.New(web.Config{
 		Service:    a.engine.service,
 		Issuer:     a.conf.issuer,
@@ -91,7 +92,7 @@ func (a *App) newPages() (*web.Handler, error) {
 		From:       clientFrom,
 		Now:        time.Now,
 		Rand:       rand.Reader,
-		Log:        boundedLog(a.log),
+		Log:        log,
 	})
 }
 
@@ -203,6 +204,6 @@ func newGate(h *Handler) *gate.Gate {
 		Admitted: admitted,
 		MaxBody:  h.maxBody(),
 		Now:      time.Now,
-		Log:      h.log,
+		Log:      boundedLog(h.log),
 	})
 }
