@@ -53,7 +53,7 @@ type Branding struct {
 	// The URL of the legal notice, linked from the pages. Default: none.
 	Imprint string `json:"imprint,omitempty"`
 
-	// A style sheet that the pages load after their own, at most 64 KiB. Accepts placeholders, usually `{file./path}`.
+	// A style sheet that the pages load after their own, at most 64 KiB, or a placeholder for one, usually `{file./path}`.
 	// Default: none.
 	CSS string `json:"css,omitempty"`
 }

@@ -227,6 +227,7 @@ func TestProvisionJSON(t *testing.T) {
 		{"admins", map[string]any{"matrix_auth": app(set("admins", []string{"@alice:elsewhere.org"}))}, "admins: "},
 		{"admin_client", map[string]any{"matrix_auth": app(set("admin_client", "robot"))}, `admin_client: there is no client "robot"`},
 		{"branding", map[string]any{"matrix_auth": app(set("branding", map[string]any{"policy_uri": "x"}))}, "branding: policy_uri: "},
+		{"branding css", map[string]any{"matrix_auth": app(set("branding", map[string]any{"css": ":root { --accent: #7a1fa2 }"}))}, ""},
 		{"branding name", map[string]any{"matrix_auth": app(set("branding", map[string]any{"name": "a\u202eb"}))}, "branding: name: "},
 		{"support", map[string]any{"matrix_auth": app(set("support", map[string]any{"page": "x"}))}, "support: page: "},
 	} {

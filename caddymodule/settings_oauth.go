@@ -231,13 +231,12 @@ func (s *settings) resolveBranding(a *App, r *resolver) error {
 	if err := b.check(); err != nil {
 		return fmt.Errorf("branding: %w", err)
 	}
-	s.brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI, Imprint: b.Imprint}
-	if b.CSS == "" {
-		return nil
-	}
-	var err error
-	if s.brand.CSS, err = r.value("css", b.CSS); err != nil {
-		return fmt.Errorf("branding: %w", err)
+	s.brand = web.Brand{Name: b.Name, PolicyURI: b.PolicyURI, TOSURI: b.TOSURI, Imprint: b.Imprint, CSS: b.CSS}
+	if strings.HasPrefix(b.CSS, "{") { // Not the sheet itself, whose braces are no placeholders.
+		var err error
+		if s.brand.CSS, err = r.value("css", b.CSS); err != nil {
+			return fmt.Errorf("branding: %w", err)
+		}
 	}
 	if len(s.brand.CSS) > maxCSS {
 		return fmt.Errorf("branding: css: has %d bytes, more than %d", len(s.brand.CSS), maxCSS)
