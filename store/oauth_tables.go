@@ -215,13 +215,7 @@ func (tx *Tx) Consents() iter.Seq2[Consent, error] { return consents.scan(tx, ni
 
 // ConsentsOf lists the remembered consents of a user.
 func (tx *Tx) ConsentsOf(user ulid.ULID) iter.Seq2[Consent, error] {
-	return func(yield func(Consent, error) bool) {
-		for c, err := range consents.scan(tx, user[:]) {
-			if err == nil && c.UserID != user || !yield(c, err) {
-				return
-			}
-		}
-	}
+	return consents.scanUnder(tx, user[:])
 }
 
 // RemoveConsent forgets a consent.

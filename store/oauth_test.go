@@ -276,3 +276,26 @@ func TestSpareUpdatesLeaveRoom(t *testing.T) {
 		}
 	}
 }
+
+// One consent that cannot be read is trouble for its own user alone, whose others are still listed.
+func TestConsentsOfAUserAreNobodyElses(t *testing.T) {
+	db := mustOpen(t, testOptions(""))
+	before, after := Consent{UserID: testID(1), ClientID: "client"}, Consent{UserID: testID(2), ClientID: "client", Scope: testDigest(9)}
+	mustUpdate(t, db, func(tx *Tx) error {
+		spoiled := Digest{}
+		tx.set(recordKey(consents.id, consentKey(after.UserID, "client", &spoiled)), []byte("spoiled"))
+		return errors.Join(tx.PutConsent(before), tx.PutConsent(after))
+	})
+	mustView(t, db, func(tx *Tx) error {
+		checkAll(t, "consents", tx.ConsentsOf(before.UserID), []Consent{before})
+		var errs []error
+		var all []Consent
+		for c, err := range tx.ConsentsOf(after.UserID) {
+			errs, all = append(errs, err), append(all, c)
+		}
+		if len(all) != 2 || !errors.Is(errs[0], ErrCorrupt) || errs[1] != nil || all[1] != after {
+			t.Errorf("got %v, %v", all, errs)
+		}
+		return nil
+	})
+}

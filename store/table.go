@@ -70,12 +70,22 @@ func (t *table[T]) lookup(tx *Tx, index byte, key []byte) (T, error) {
 
 // scan lists the records whose primary key is above after, in order. After one that is ErrCorrupt it goes on, if it may.
 func (t *table[T]) scan(tx *Tx, after []byte) iter.Seq2[T, error] {
+	from := recordKey(t.id, after)
+	if len(after) > 0 {
+		from = append(from, 0)
+	}
+	return t.scanFrom(tx, recordKey(t.id, nil), from)
+}
+
+// scanUnder lists the records whose primary key begins with prefix, like scan.
+func (t *table[T]) scanUnder(tx *Tx, prefix []byte) iter.Seq2[T, error] {
+	key := recordKey(t.id, prefix)
+	return t.scanFrom(tx, key, key)
+}
+
+func (t *table[T]) scanFrom(tx *Tx, prefix, from []byte) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		from := recordKey(t.id, after)
-		if len(after) > 0 {
-			from = append(from, 0)
-		}
-		for item, err := range tx.scan(recordKey(t.id, nil), from, true) {
+		for item, err := range tx.scan(prefix, from, true) {
 			var record T
 			if err == nil {
 				if record, err = t.decode(item.value); err != nil {

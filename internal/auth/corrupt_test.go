@@ -1,7 +1,9 @@
 package auth_test
 
 import (
+	"context"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -127,5 +129,34 @@ func TestEndingGoesPastWhatCannotBeRead(t *testing.T) {
 				t.Errorf("got deactivated %v", info.Deactivated())
 			}
 		})
+	}
+}
+
+// Nor does a sign-in that cannot be read, which nobody can use; and a decision that cannot be read is none that could spare
+// anybody a question.
+func TestEndingGoesPastSignInsAndDecisionsThatCannotBeRead(t *testing.T) {
+	ways := maps.Clone(endings)
+	ways["end a session"] = func(ctx context.Context, k *authtest.Kit, _ auth.SignedIn, own auth.Tokens) error {
+		return k.EndSession(ctx, own.SessionID, "ended_by_admin")
+	}
+	for name, end := range ways {
+		for kind, want := range map[string]error{"b": auth.ErrUnavailable, "o": nil} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+				k := authtest.NewService(t, o)
+				k.MustAddUser(t, "alice")
+				in, err := k.SignIn(t.Context(), signInParams("alice"))
+				must(t, err)
+				other, err := k.SignIn(t.Context(), signInParams("alice"))
+				must(t, err)
+				own := k.MustLogin(t, "alice", "PHONE")
+				if name == "end a session" {
+					want = nil
+				}
+				k = damaged(t, k, o, kind, map[string]ulid.ULID{"b": other.Session.ID, "o": in.User.ID}[kind])
+				mustBe(t, "ending", end(t.Context(), k, in, own), want)
+				mustJudge(t, k, "the session", own.AccessToken, auth.Unknown)
+			})
+		}
 	}
 }

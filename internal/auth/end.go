@@ -31,9 +31,10 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 }
 
 // ending is the end of what a user is signed in with: sessions, sign-ins at our pages, from which whoever has one could start
-// another session, and remembered decisions, by which one could start without a question. One transaction has its bounds and a bot may have thousands of sessions, so it takes as many Updates as it needs.
-// What one of them has ended stays ended, with its devices on the user's job, and whoever asks again goes on from there. What ends is
-// what was there at the first Update: a login made since is another one.
+// another session, and remembered decisions, by which one could start without a question. One transaction has its bounds and a
+// bot may have thousands of sessions, so it takes as many Updates as it needs. What one of them has ended stays ended, with its
+// devices on the user's job, and whoever asks again goes on from there. What ends is what was there at the first Update: a login
+// made since is another one.
 type ending struct {
 	reason string
 	stays  func(*store.Session) bool // nil: no session does
@@ -43,7 +44,7 @@ type ending struct {
 	signIns, sessions []ulid.ULID     // still to be ended
 	consents          []store.Consent // still to be forgotten
 	ended             []store.Session // in the last Update
-	unreadable        error           // sessions that nobody can end, or use
+	unreadable        error           // sessions and sign-ins that nobody can end, or use
 }
 
 func (e *ending) done() bool {
@@ -54,10 +55,12 @@ func (e *ending) done() bool {
 func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 	e.signIns, e.sessions, e.unreadable = nil, nil, nil
 	for bs, err := range tx.BrowserSessionsOf(user) {
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrCorrupt):
+			e.unreadable = errors.Join(e.unreadable, err)
+		case err != nil:
 			return err
-		}
-		if bs.ID != e.signIn {
+		case bs.ID != e.signIn:
 			e.signIns = append(e.signIns, bs.ID)
 		}
 	}

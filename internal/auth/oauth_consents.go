@@ -24,8 +24,12 @@ func forgetConsents(tx *store.Tx, sess *store.Session) error {
 	return nil
 }
 
+// consentsOf is what a person has decided, but for what cannot be read, and spares nobody a question.
 func consentsOf(tx *store.Tx, user ulid.ULID) (all []store.Consent, err error) {
 	for c, err := range tx.ConsentsOf(user) {
+		if errors.Is(err, store.ErrCorrupt) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -55,10 +59,14 @@ func (s *Service) idleConsents(tx *store.Tx, remove func(func(tx *store.Tx) erro
 
 // removeIdleConsent removes a remembered decision unless it was made anew meanwhile.
 func (s *Service) removeIdleConsent(tx *store.Tx, found *store.Consent) error {
-	if idle, err := s.consentIdle(tx)(found); err != nil || !idle {
+	c, err := tx.Consent(found.UserID, found.ClientID, found.Scope)
+	if err != nil {
 		return err
 	}
-	return tx.RemoveConsent(found.UserID, found.ClientID, found.Scope)
+	if idle, err := s.consentIdle(tx)(&c); err != nil || !idle {
+		return err
+	}
+	return tx.RemoveConsent(c.UserID, c.ClientID, c.Scope)
 }
 
 // consentIdle tells whether nobody can make use of a remembered decision: the person's account is closed, or the program is gone
