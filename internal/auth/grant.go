@@ -387,9 +387,8 @@ func (s *Service) endReplayed(ctx context.Context, r replay) error {
 	if over {
 		return ErrGrantReplayed
 	}
-	if user, err := s.owner(&sess); err == nil {
-		s.ended(&sess, s.userID(user.Localpart), r.from)
-	}
+	user, _ := s.owner(&sess)
+	s.ended(&sess, s.userID(user.Localpart), r.from)
 	_ = s.settle(ctx, sess.UserID)
 	return ErrGrantReplayed
 }

@@ -389,6 +389,12 @@ func TestClientCredentials(t *testing.T) {
 	for s, err := range k.Sessions("") {
 		t.Errorf("left after the sweep: %+v, %v", s, err)
 	}
+	for i, want := range []auth.Event{{Reason: "revoked", SessionID: revoked.SessionID}, {Reason: "expired", SessionID: out.SessionID}} {
+		want.Name, want.Method, want.ClientID = "session_ended", "client", serviceID
+		if got := k.Events("session_ended"); len(got) != 2 || got[i] != want {
+			t.Errorf("audit: got %+v, want %+v", got, want)
+		}
+	}
 }
 
 // Who may have a token of its own, and for what.

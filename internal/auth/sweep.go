@@ -180,10 +180,8 @@ func (s *Service) sweepSome(ctx context.Context, some []sweepable) error {
 		return err
 	}
 	for i := range ended {
-		user, err := s.owner(&ended[i])
-		if err == nil {
-			s.ended(&ended[i], s.userID(user.Localpart), From{})
-		}
+		user, _ := s.owner(&ended[i])
+		s.ended(&ended[i], s.userID(user.Localpart), From{})
 	}
 	return nil
 }
@@ -214,6 +212,7 @@ func (s *Service) sweepOne(tx *store.Tx, r *sweepRules, it *sweepable) (sess sto
 	return sess, false, nil
 }
 
+// owner reads a session's user, zero for a client's own.
 func (s *Service) owner(sess *store.Session) (user store.User, err error) {
 	err = s.DB.View(func(tx *store.Tx) error {
 		user, err = tx.User(sess.UserID)
