@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -174,4 +176,36 @@ func TestManyConsentsGoWithTheSessions(t *testing.T) {
 	checkConsents(t, k, "at first", map[string]int{staticID: n})
 	must(t, errorOf(k.EndOtherSessions(t.Context(), in, auth.From{})))
 	checkConsents(t, k, "all ended", map[string]int{})
+}
+
+// A decision that is made anew between a sweep's look at it and its Update, when the client returns to other places, is kept.
+func TestADecisionMadeDuringASweepIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := providerWith(t, authtest.Options{RealClock: true, Idle: true})
+		p := signIn(t, k, "alice")
+		p.code(staticID, []string{"openid"})
+		var again store.Consent
+		must(t, k.DB.Update(t.Context(), func(tx *store.Tx) (err error) {
+			if again, err = tx.Consent(p.signedIn().User.ID, staticID, oneScope("openid")); err != nil {
+				return err
+			}
+			old := again
+			old.Redirects = oneScope("https://app.example.com/before")
+			return tx.PutConsent(old)
+		}))
+		looked := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+				<-looked
+				return tx.PutConsent(again)
+			}))
+		})
+		synctest.Wait()
+		wg.Go(func() { must(t, k.SweepOAuth(t.Context())) })
+		synctest.Wait() // The sweep has looked, and waits for its Update.
+		close(looked)
+		wg.Wait()
+		checkConsents(t, k, "made anew", map[string]int{staticID: 1})
+	})
 }
