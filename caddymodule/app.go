@@ -83,6 +83,7 @@ type App struct {
 
 	ctx        caddy.Context
 	log        *zap.Logger
+	bounded    *zap.Logger // log, for what anybody can make happen without end
 	audit      *zap.Logger
 	events     eventsApp
 	pending    chan auth.Event // for events' handlers
@@ -107,7 +108,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision resolves and checks the configuration. It opens and contacts nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log, a.ready = ctx, ctx.Logger(), make(chan struct{})
-	a.audit, a.pending = a.log.Named("audit"), make(chan auth.Event, eventQueue)
+	a.bounded, a.audit, a.pending = boundedLog(a.log), a.log.Named("audit"), make(chan auth.Event, eventQueue)
 	var err error
 	if a.events, err = getEvents(ctx); err != nil {
 		return fmt.Errorf("getting the events app: %w", err)

@@ -47,7 +47,7 @@ const eventQueue = 1024
 // emit is the one place where something that happened becomes a line in the audit log, a count, and an event of Caddy.
 func (a *App) emit(e auth.Event) {
 	countEvent(&e)
-	if ce := a.audit.Check(auditLevel(&e), e.Name); ce != nil {
+	if ce := a.auditLog(&e).Check(auditLevel(&e), e.Name); ce != nil {
 		ce.Write(eventFields(&e)...)
 	}
 	if !a.events.ShouldEmit(e.Name) {
@@ -56,8 +56,17 @@ func (a *App) emit(e auth.Event) {
 	select {
 	case a.pending <- e:
 	default:
-		a.log.Warn("event dropped: the handlers of events are too slow", zap.String("event", e.Name))
+		a.bounded.Warn("event dropped: the handlers of events are too slow", zap.String("event", e.Name))
 	}
+}
+
+// auditLog is the log for an event. Passwords are only checked within limits, but an attempt that is turned away before costs
+// nobody anything.
+func (a *App) auditLog(e *auth.Event) *zap.Logger {
+	if e.Name == "login_failed" && e.Reason != "bad_credentials" && e.Reason != "locked" {
+		return a.bounded.Named("audit")
+	}
+	return a.audit
 }
 
 // auditLevel is debug for what happens all the time and says nothing about anybody's account.

@@ -29,14 +29,13 @@ type serving struct {
 }
 
 func newServing(a *App) (s serving, err error) {
-	log := boundedLog(a.log)
 	if s.provider, err = a.newProvider(); err != nil {
 		return s, err
 	}
-	if s.pages, err = a.newPages(log); err != nil {
+	if s.pages, err = a.newPages(); err != nil {
 		return s, err
 	}
-	if s.oauth, err = a.newOAuth(s.pages, log); err != nil {
+	if s.oauth, err = a.newOAuth(s.pages); err != nil {
 		return s, err
 	}
 	urls := route.NewURLs(a.conf.issuer)
@@ -50,7 +49,7 @@ func newServing(a *App) (s serving, err error) {
 		Support:    a.supportDocument(),
 		From:       clientFrom,
 		Now:        time.Now,
-		Log:        log,
+		Log:        a.bounded,
 	})
 	return s, nil
 }
@@ -67,7 +66,7 @@ func (a *App) newProvider() (*oidcprovider.Provider, error) {
 	})
 }
 
-func (a *App) newOAuth(pages *web.Handler, log *zap.Logger) (*oidcprovider.OAuth, error) {
+func (a *App) newOAuth(pages *web.Handler) (*oidcprovider.OAuth, error) {
 	return oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
 		Service:       a.engine.service,
 		Issuer:        a.conf.issuer,
@@ -79,11 +78,11 @@ func (a *App) newOAuth(pages *web.Handler, log *zap.Logger) (*oidcprovider.OAuth
 		FormPost: pages.FormPost,
 		Now:      time.Now,
 		Rand:     rand.Reader,
-		Log:      log,
+		Log:      a.bounded,
 	})
 }
 
-func (a *App) newPages(log *zap.Logger) (*web.Handler, error) {
+func (a *App) newPages() (*web.Handler, error) {
 	return web.New(web.Config{
 		Service:    a.engine.service,
 		Issuer:     a.conf.issuer,
@@ -92,7 +91,7 @@ func (a *App) newPages(log *zap.Logger) (*web.Handler, error) {
 		From:       clientFrom,
 		Now:        time.Now,
 		Rand:       rand.Reader,
-		Log:        log,
+		Log:        a.bounded,
 	})
 }
 

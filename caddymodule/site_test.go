@@ -484,7 +484,7 @@ func TestEventDropped(t *testing.T) {
 	e := newEdge(t)
 	e.mustLoad(strings.Replace(e.config("", ""), "\tgrace_period", "\tevents {\non login_failed matrix_auth_test\n}\n\tgrace_period", 1))
 	a := e.app()
-	stuck := &App{log: zap.New(core), audit: zap.NewNop(), events: a.events, pending: make(chan auth.Event, 1)}
+	stuck := &App{bounded: zap.New(core), audit: zap.NewNop(), events: a.events, pending: make(chan auth.Event, 1)}
 	for range 2 {
 		stuck.emit(auth.Event{Name: "login_failed", Method: "password"})
 	}
