@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"maps"
 	"slices"
@@ -159,4 +160,36 @@ func TestEndingGoesPastSignInsAndDecisionsThatCannotBeRead(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What strangers can leave behind stays bounded whatever one record is: a sweep removes what is over beside those that cannot be
+// read, and names them.
+func TestASweepOfTheProviderGoesPastWhatCannotBeRead(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}, Settings: oauthSettings}
+	k := providerWith(t, o)
+	p := signIn(t, k, "alice")
+	g, d := p.start(staticID, []string{"openid"}), p.device(staticID, onDevice(phone))
+	client := mustRegister(t, k, public("App"))
+	p.code(client.ID, []string{"openid"})
+	alice := p.signedIn().User.ID
+	low := ulid.ULID{15: 1} // before all others
+	k = damaged(t, k, o, "gdbco", low)
+	k.Clock.Advance(31 * 24 * time.Hour)
+	err := k.SweepOAuth(t.Context())
+	if key := hex.EncodeToString(low[:]); err == nil || strings.Count(err.Error(), key) != 5 {
+		t.Errorf("got %v, want an error that names the five records", err)
+	}
+	must(t, k.DB.View(func(tx *store.Tx) error {
+		_, noGrant := tx.Grant(g.ID)
+		_, noDevice := tx.DeviceGrant(d.ID)
+		_, noSignIn := tx.BrowserSessionByCookie(sha256.Sum256([]byte(p.cookie.Reveal())))
+		_, noClient := tx.Client(client.ID)
+		for what, err := range map[string]error{"grant": noGrant, "device grant": noDevice, "sign-in": noSignIn, "client": noClient} {
+			mustBe(t, what, err, store.ErrNotFound)
+		}
+		for c, err := range tx.ConsentsOf(alice) {
+			t.Errorf("a decision for a client that is gone: got %+v, %v", c, err)
+		}
+		return nil
+	}))
 }

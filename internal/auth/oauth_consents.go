@@ -26,10 +26,7 @@ func forgetConsents(tx *store.Tx, sess *store.Session) error {
 
 // consentsOf is what a person has decided, but for what cannot be read, and spares nobody a question.
 func consentsOf(tx *store.Tx, user ulid.ULID) (all []store.Consent, err error) {
-	for c, err := range tx.ConsentsOf(user) {
-		if errors.Is(err, store.ErrCorrupt) {
-			continue
-		}
+	for c, err := range known(tx.ConsentsOf(user), new(failures)) {
 		if err != nil {
 			return nil, err
 		}
@@ -40,17 +37,18 @@ func consentsOf(tx *store.Tx, user ulid.ULID) (all []store.Consent, err error) {
 
 // idleConsents finds remembered decisions that can spare nobody a question any more. Many are of the same people and clients: each
 // is read once.
-func (s *Service) idleConsents(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+func (s *Service) idleConsents(tx *store.Tx, f *findings) error {
 	idle := s.consentIdle(tx)
-	for c, err := range tx.Consents() {
+	for c, err := range known(tx.Consents(), &f.failed) {
 		if err != nil {
 			return err
 		}
 		over, err := idle(&c)
 		if err != nil {
-			return err
+			f.failed.add(err)
+			continue
 		}
-		if over && !remove(func(tx *store.Tx) error { return s.removeIdleConsent(tx, &c) }) {
+		if over && !f.remove(func(tx *store.Tx) error { return s.removeIdleConsent(tx, &c) }) {
 			return nil
 		}
 	}

@@ -74,44 +74,50 @@ func (s *Service) sweepOAuth(ctx context.Context) error {
 	)
 }
 
-// finder looks through one table, from a snapshot or in an Update, and calls remove for what is over. It stops when remove
-// says so.
-type finder func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error
+// finder looks through one table in a snapshot. It stops when there is no more room for what it finds.
+type finder func(tx *store.Tx, f *findings) error
 
-// removeOver finds what is over in a snapshot, and removes it some hundreds an Update. What is over stays over.
+// findings are what is over, as what removes it, and what cannot be read, which stays as it is and keeps nothing else.
+type findings struct {
+	over   []func(tx *store.Tx) error
+	failed failures
+}
+
+// remove notes what removes something, and reports whether there is room for more.
+func (f *findings) remove(it func(tx *store.Tx) error) bool {
+	f.over = append(f.over, it)
+	return len(f.over) < sweepBatch
+}
+
+// removeOver finds what is over, and removes it some hundreds an Update. What is over stays over.
 func (s *Service) removeOver(ctx context.Context, find finder) error {
 	for ctx.Err() == nil {
-		var over []func(tx *store.Tx) error
-		err := s.DB.View(func(tx *store.Tx) error {
-			return find(tx, func(remove func(tx *store.Tx) error) bool {
-				over = append(over, remove)
-				return len(over) < sweepBatch
-			})
-		})
-		if err != nil || len(over) == 0 {
-			return err
+		var f findings
+		err := s.DB.View(func(tx *store.Tx) error { return find(tx, &f) })
+		if err != nil || len(f.over) == 0 {
+			return errors.Join(err, f.failed.err())
 		}
 		err = s.update(ctx, func(tx *store.Tx) error {
-			for _, remove := range over {
+			for _, remove := range f.over {
 				if err := remove(tx); err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
 			}
 			return nil
 		})
-		if err != nil || len(over) < sweepBatch {
-			return err
+		if err != nil || len(f.over) < sweepBatch {
+			return errors.Join(err, f.failed.err())
 		}
 	}
 	return nil
 }
 
-func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-	for g, err := range tx.Grants(ulid.ULID{}) {
+func overGrants(tx *store.Tx, f *findings) error {
+	for g, err := range known(tx.Grants(ulid.ULID{}), &f.failed) {
 		if err != nil {
 			return err
 		}
-		if g.Over(tx.Now()) && !remove(func(tx *store.Tx) error { return tx.RemoveGrant(g.ID) }) {
+		if g.Over(tx.Now()) && !f.remove(func(tx *store.Tx) error { return tx.RemoveGrant(g.ID) }) {
 			return nil
 		}
 	}
@@ -122,9 +128,9 @@ func overGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error 
 func excess[T any](
 	bound tally, all func(tx *store.Tx) iter.Seq2[T, error], open func(*T) bool, size func(*T) int, drop func(tx *store.Tx, record *T) error,
 ) finder {
-	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	return func(tx *store.Tx, f *findings) error {
 		n := bound
-		for r, err := range all(tx) {
+		for r, err := range known(all(tx), new(failures)) {
 			if err != nil {
 				return err
 			}
@@ -132,7 +138,7 @@ func excess[T any](
 				n.add(size(&r))
 			}
 		}
-		for r, err := range all(tx) {
+		for r, err := range known(all(tx), new(failures)) {
 			if err != nil {
 				return err
 			}
@@ -140,7 +146,7 @@ func excess[T any](
 				continue
 			}
 			n.remove(size(&r))
-			if !remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
+			if !f.remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
 				return nil
 			}
 		}
@@ -179,24 +185,24 @@ func (s *Service) excessDeviceGrants() finder {
 	})
 }
 
-func overDeviceGrants(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-	for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+func overDeviceGrants(tx *store.Tx, f *findings) error {
+	for d, err := range known(tx.DeviceGrants(ulid.ULID{}), &f.failed) {
 		if err != nil {
 			return err
 		}
-		if d.Over(tx.Now()) && !remove(func(tx *store.Tx) error { return tx.RemoveDeviceGrant(d.ID) }) {
+		if d.Over(tx.Now()) && !f.remove(func(tx *store.Tx) error { return tx.RemoveDeviceGrant(d.ID) }) {
 			return nil
 		}
 	}
 	return nil
 }
 
-func overBrowserSessions(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-	for b, err := range tx.BrowserSessions(ulid.ULID{}) {
+func overBrowserSessions(tx *store.Tx, f *findings) error {
+	for b, err := range known(tx.BrowserSessions(ulid.ULID{}), &f.failed) {
 		if err != nil {
 			return err
 		}
-		if tx.Now().Sub(b.UsedAt) > browserIdle && !remove(func(tx *store.Tx) error { return removeIdleBrowserSession(tx, b.ID) }) {
+		if tx.Now().Sub(b.UsedAt) > browserIdle && !f.remove(func(tx *store.Tx) error { return removeIdleBrowserSession(tx, b.ID) }) {
 			return nil
 		}
 	}
@@ -212,25 +218,25 @@ func removeIdleBrowserSession(tx *store.Tx, id ulid.ULID) error {
 	return tx.RemoveBrowserSession(id)
 }
 
-func overAssertions(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-	for a, err := range tx.Assertions() {
+func overAssertions(tx *store.Tx, f *findings) error {
+	for a, err := range known(tx.Assertions(), &f.failed) {
 		if err != nil {
 			return err
 		}
-		if tx.Now().After(a.ExpiresAt) && !remove(func(tx *store.Tx) error { return tx.RemoveAssertion(a.Key) }) {
+		if tx.Now().After(a.ExpiresAt) && !f.remove(func(tx *store.Tx) error { return tx.RemoveAssertion(a.Key) }) {
 			return nil
 		}
 	}
 	return nil
 }
 
-func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
-	for k, err := range tx.SigningKeys() {
+func overKeys(tx *store.Tx, f *findings) error {
+	for k, err := range known(tx.SigningKeys(), &f.failed) {
 		if err != nil {
 			return err
 		}
 		over := !k.RetiredAt.IsZero() && tx.Now().Sub(k.RetiredAt) > store.KeyHintFor
-		if over && !remove(func(tx *store.Tx) error { return tx.RemoveSigningKey(k.ID) }) {
+		if over && !f.remove(func(tx *store.Tx) error { return tx.RemoveSigningKey(k.ID) }) {
 			return nil
 		}
 	}
@@ -246,14 +252,14 @@ func overKeys(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
 // is decided in the snapshot; of a grant that begins just then the page says that the client is gone. Without trust in the clock
 // nothing goes for its age.
 func (s *Service) unusedClients(trusted bool) finder {
-	return func(tx *store.Tx, remove func(func(tx *store.Tx) error) bool) error {
+	return func(tx *store.Tx, f *findings) error {
 		busy, err := clientsUnderWay(tx)
 		if err != nil {
 			return err
 		}
 		n := tally{most: s.bounds.clients, mostBytes: s.bounds.bytes}
 		counts := func(c *store.Client) bool { return !busy[c.ID] || n.large(clientSize(c)) }
-		for c, err := range tx.Clients("") {
+		for c, err := range known(tx.Clients(""), new(failures)) {
 			if err != nil {
 				return err
 			}
@@ -261,7 +267,7 @@ func (s *Service) unusedClients(trusted bool) finder {
 				n.add(clientSize(&c))
 			}
 		}
-		for c, err := range tx.Clients("") {
+		for c, err := range known(tx.Clients(""), &f.failed) {
 			if err != nil {
 				return err
 			}
@@ -271,7 +277,7 @@ func (s *Service) unusedClients(trusted bool) finder {
 				continue
 			}
 			n.remove(clientSize(&c))
-			if !remove(func(tx *store.Tx) error { return removeClient(tx, c) }) {
+			if !f.remove(func(tx *store.Tx) error { return removeClient(tx, c) }) {
 				return nil
 			}
 		}
@@ -290,7 +296,7 @@ func clientSize(c *store.Client) int {
 // clientsUnderWay are those for which somebody may still decide, or has a code that may still be redeemed.
 func clientsUnderWay(tx *store.Tx) (map[string]bool, error) {
 	busy := make(map[string]bool)
-	for g, err := range tx.Grants(ulid.ULID{}) {
+	for g, err := range known(tx.Grants(ulid.ULID{}), new(failures)) {
 		if err != nil {
 			return nil, err
 		}
@@ -298,7 +304,7 @@ func clientsUnderWay(tx *store.Tx) (map[string]bool, error) {
 			busy[g.ClientID] = true
 		}
 	}
-	for d, err := range tx.DeviceGrants(ulid.ULID{}) {
+	for d, err := range known(tx.DeviceGrants(ulid.ULID{}), new(failures)) {
 		if err != nil {
 			return nil, err
 		}

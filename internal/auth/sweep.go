@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -45,11 +46,7 @@ func (s *Service) remember(c *sweepable) {
 func (s *Service) findSweepable(tx *store.Tx, c *cursor, failed *failures) (found []sweepable, err error) {
 	r := s.sweepRules()
 	read := 0
-	for sess, err := range tx.Sessions(c.after) {
-		if errors.Is(err, store.ErrCorrupt) {
-			failed.add(err)
-			continue
-		}
+	for sess, err := range known(tx.Sessions(c.after), failed) {
 		if err != nil {
 			return found, err
 		}
@@ -250,6 +247,19 @@ func (f *failures) add(err error) {
 	}
 	if f.n++; f.n <= mostFailures {
 		f.first = append(f.first, err)
+	}
+}
+
+// known leaves out the records that cannot be read: they must not stop a chore.
+func known[T any](all iter.Seq2[T, error], failed *failures) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for record, err := range all {
+			if errors.Is(err, store.ErrCorrupt) {
+				failed.add(err)
+			} else if !yield(record, err) {
+				return
+			}
+		}
 	}
 }
 
