@@ -71,18 +71,18 @@ func encode[T any](record *T) ([]byte, error) {
 }
 
 // decode reads a record's value. times names the record's times, which are made exact and put in UTC.
-func decode[T any](value []byte, times func(*T) []*time.Time) (T, error) {
-	var record T
+func decode[T any](value []byte, times func(*T) []*time.Time) (*T, error) {
+	record := new(T)
 	if len(value) == 0 || value[0] != valueFormat {
-		return record, fmt.Errorf("%w: %T of an unknown format", ErrCorrupt, record)
+		return nil, fmt.Errorf("%w: %T of an unknown format", ErrCorrupt, *record)
 	}
-	if err := decoder.Unmarshal(value[1:], &record); err != nil {
-		return record, fmt.Errorf("%w: %T: %w", ErrCorrupt, record, err)
+	if err := decoder.Unmarshal(value[1:], record); err != nil {
+		return nil, fmt.Errorf("%w: %T: %w", ErrCorrupt, *record, err)
 	}
 	if times == nil {
 		return record, nil
 	}
-	for _, t := range times(&record) {
+	for _, t := range times(record) {
 		if !t.IsZero() {
 			*t = t.Round(time.Microsecond).UTC()
 		}

@@ -19,7 +19,8 @@ type table[T any] struct {
 	indices []index[T]
 }
 
-// index finds records by another key. A record for which key gives nil is not in it.
+// index finds records by another key. A record for which key gives nil is not in it. The key does not depend on what is behind
+// a pointer or in a slice of the record: a copy of the record has it when the record has been changed.
 type index[T any] struct {
 	id     byte
 	unique bool
@@ -27,12 +28,17 @@ type index[T any] struct {
 	key    func(*T) []byte
 }
 
+// of is the record's key; nil: it is not in the index, or no record.
+func (i *index[T]) of(record *T) []byte {
+	if record == nil {
+		return nil
+	}
+	return i.key(record)
+}
+
 // entry is a key and a value of an index for a record; the zero entry is none.
 func (t *table[T]) entry(i *index[T], record *T) kv {
-	if record == nil {
-		return kv{}
-	}
-	key := i.key(record)
+	key := i.of(record)
 	if key == nil {
 		return kv{}
 	}
@@ -42,16 +48,27 @@ func (t *table[T]) entry(i *index[T], record *T) kv {
 	return kv{entryKey(t.id, i.id, key, t.pk(record)), []byte{}}
 }
 
-func (t *table[T]) decode(value []byte) (T, error) { return decode(value, t.times) }
+func (t *table[T]) decode(value []byte) (T, error) {
+	record, err := decode(value, t.times)
+	if err != nil {
+		return *new(T), err
+	}
+	return *record, nil
+}
 
 // get reads the record with that primary key, or ErrNotFound.
 func (t *table[T]) get(tx *Tx, pk []byte) (T, error) {
-	value, err := tx.get(recordKey(t.id, pk))
+	key := recordKey(t.id, pk)
+	value, err := tx.get(key)
 	if err != nil {
-		var none T
-		return none, err
+		return *new(T), err
 	}
-	return t.decode(value)
+	record, err := decode(value, t.times)
+	if err != nil {
+		return *new(T), err
+	}
+	tx.last = lastRead{key, value, record}
+	return *record, nil
 }
 
 // lookup reads the record that a unique index finds, or ErrNotFound.
@@ -148,7 +165,7 @@ func (t *table[T]) insert(tx *Tx, record *T) error {
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	return t.put(tx, nil, record)
+	return t.put(tx, stored[T]{}, record)
 }
 
 // update writes a record that is there, or gives ErrNotFound.
@@ -156,7 +173,7 @@ func (t *table[T]) update(tx *Tx, record *T) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := tx.get(recordKey(t.id, t.pk(record)))
+	old, err := t.old(tx, t.pk(record))
 	if err != nil {
 		return err
 	}
@@ -168,7 +185,7 @@ func (t *table[T]) upsert(tx *Tx, record *T) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := tx.get(recordKey(t.id, t.pk(record)))
+	old, err := t.old(tx, t.pk(record))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -180,47 +197,52 @@ func (t *table[T]) remove(tx *Tx, pk []byte) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := tx.get(recordKey(t.id, pk))
+	old, err := t.old(tx, pk)
 	if err != nil {
 		return err
 	}
 	return t.put(tx, old, nil)
 }
 
-// put replaces a record by another one with the same primary key, and moves every index entry. oldValue is nil for a new
-// record, record for a removed one. On an error nothing has been written.
-func (t *table[T]) put(tx *Tx, oldValue []byte, record *T) error {
-	old, err := t.oldRecord(oldValue)
+// stored is a record as it is in the store; the zero value is none. Only its index keys are to be looked at: whoever read it may
+// have changed the rest.
+type stored[T any] struct {
+	value  []byte
+	record *T
+}
+
+// old reads the record with that primary key, or gives ErrNotFound. As a rule it has been read just now.
+func (t *table[T]) old(tx *Tx, pk []byte) (stored[T], error) {
+	key := recordKey(t.id, pk)
+	value, err := tx.get(key)
+	if err != nil {
+		return stored[T]{}, err
+	}
+	if record, ok := tx.last.record.(*T); ok && bytes.Equal(tx.last.key, key) && bytes.Equal(tx.last.value, value) {
+		return stored[T]{value, record}, nil
+	}
+	record, err := decode(value, t.times)
+	return stored[T]{value, record}, err
+}
+
+// put replaces a record by another one with the same primary key, and moves the index entries that change. old is none for a new
+// record, record nil for a removed one. On an error nothing has been written.
+func (t *table[T]) put(tx *Tx, old stored[T], record *T) error {
+	value, err := t.encode(record)
 	if err != nil {
 		return err
 	}
-	var value []byte
-	if record != nil {
-		if value, err = t.encode(record); err != nil {
-			return err
-		}
-		if err := t.checkUnique(tx, old, record); err != nil {
-			return err
-		}
+	moves, err := t.moves(tx, old.record, record)
+	if err != nil {
+		return err
 	}
-	for i := range t.indices {
-		move(tx, t.entry(&t.indices[i], old), t.entry(&t.indices[i], record))
+	for _, m := range moves {
+		tx.set(m.key, m.value)
 	}
-	if oldValue == nil || !bytes.Equal(oldValue, value) {
-		tx.set(recordKey(t.id, t.pkOf(old, record)), value)
+	if old.value == nil || !bytes.Equal(old.value, value) {
+		tx.set(recordKey(t.id, t.pkOf(old.record, record)), value)
 	}
 	return nil
-}
-
-func (t *table[T]) oldRecord(value []byte) (*T, error) {
-	if value == nil {
-		return nil, nil
-	}
-	old, err := t.decode(value)
-	if err != nil {
-		return nil, err
-	}
-	return &old, nil
 }
 
 func (t *table[T]) pkOf(old, record *T) []byte {
@@ -230,56 +252,55 @@ func (t *table[T]) pkOf(old, record *T) []byte {
 	return t.pk(old)
 }
 
-// encode gives the record's value, after a look at its keys: what could not be parsed again is not written.
+// encode gives the record's value, after a look at its key: what could not be parsed again is not written.
 func (t *table[T]) encode(record *T) ([]byte, error) {
+	if record == nil {
+		return nil, nil
+	}
 	if err := t.pkShape.check(t.pk(record)); err != nil {
 		return nil, fmt.Errorf("store: primary key of %s: %w", t.name, err)
-	}
-	for i := range t.indices {
-		key := t.indices[i].key(record)
-		if key == nil {
-			continue
-		}
-		if err := t.indices[i].shape.check(key); err != nil {
-			return nil, fmt.Errorf("store: index %d of %s: %w", t.indices[i].id, t.name, err)
-		}
 	}
 	return encode(record)
 }
 
-// checkUnique gives ErrConflict if another record has one of this one's unique keys. One that has not changed is its own.
-func (t *table[T]) checkUnique(tx *Tx, old, record *T) error {
+// moves lists what becomes of the index entries of a record that is replaced by another one: those that have changed are deleted and
+// written, after a look at their keys. ErrConflict: another record has one of this one's unique keys.
+func (t *table[T]) moves(tx *Tx, old, record *T) (moves []kv, err error) {
 	for i := range t.indices {
-		if !t.indices[i].unique {
+		x := &t.indices[i]
+		from, to := x.of(old), x.of(record)
+		if bytes.Equal(from, to) && (from == nil) == (to == nil) {
 			continue
 		}
-		entry := t.entry(&t.indices[i], record)
-		if entry.key == nil || bytes.Equal(entry.key, t.entry(&t.indices[i], old).key) {
+		if from != nil {
+			moves = append(moves, kv{t.entry(x, old).key, nil})
+		}
+		if to == nil {
 			continue
 		}
-		holder, err := tx.get(entry.key)
-		if errors.Is(err, ErrNotFound) {
-			continue
+		if err := x.shape.check(to); err != nil {
+			return nil, fmt.Errorf("store: index %d of %s: %w", x.id, t.name, err)
 		}
-		if err != nil {
-			return err
+		entry := t.entry(x, record)
+		if err := t.checkUnique(tx, x, entry); err != nil {
+			return nil, err
 		}
-		if !bytes.Equal(holder, entry.value) {
-			return fmt.Errorf("%w: index %d of %s", ErrConflict, t.indices[i].id, t.name)
-		}
+		moves = append(moves, entry)
 	}
-	return nil
+	return moves, nil
 }
 
-// move replaces an index entry by another one; either may be none.
-func move(tx *Tx, from, to kv) {
-	if bytes.Equal(from.key, to.key) {
-		return
+// checkUnique gives ErrConflict if another record has this entry in a unique index.
+func (t *table[T]) checkUnique(tx *Tx, x *index[T], entry kv) error {
+	if !x.unique {
+		return nil
 	}
-	if from.key != nil {
-		tx.set(from.key, nil)
+	holder, err := tx.get(entry.key)
+	if errors.Is(err, ErrNotFound) || err == nil && bytes.Equal(holder, entry.value) {
+		return nil
 	}
-	if to.key != nil {
-		tx.set(to.key, to.value)
+	if err != nil {
+		return err
 	}
+	return fmt.Errorf("%w: index %d of %s", ErrConflict, x.id, t.name)
 }

@@ -16,8 +16,14 @@ type Tx struct {
 	now      time.Time
 	revision uint64
 	hooks    []func()
-	last     kv // last read from the snapshot: what is read is often written next, and then read again
+	last     lastRead
 	done     bool
+}
+
+// lastRead is what a transaction has read last: it is often written next, and then read again.
+type lastRead struct {
+	key, value []byte
+	record     any // *T of the table, nil if it has not been decoded; what is behind pointers in it may have been changed
 }
 
 // Now is the time of this transaction: one for all that it decides, in UTC and as exact as it is stored.
@@ -54,14 +60,14 @@ func (tx *Tx) get(key []byte) ([]byte, error) {
 			return value, nil
 		}
 	}
-	if tx.last.key != nil && bytes.Equal(tx.last.key, key) {
+	if bytes.Equal(tx.last.key, key) {
 		return tx.last.value, nil
 	}
 	value, err := tx.snapshot.get(key)
 	if err != nil {
 		return nil, err
 	}
-	tx.last = kv{key, value}
+	tx.last = lastRead{key: key, value: value}
 	return value, nil
 }
 
