@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type DB struct {
 	admission sync.RWMutex // guards closing against sends to queue
 	closing   bool
 	queue     chan *request
+	changes   changes       // of the writer
 	stopped   chan struct{} // closed when the writer has ended
 	shut      sync.Once
 	shutErr   error
@@ -78,6 +80,7 @@ func newDB(o Options, bdb *badger.DB) *DB {
 		options: o,
 		engine:  engine{pins: make(map[uint64]int)},
 		queue:   make(chan *request, queueLimit),
+		changes: changes{seed: maphash.MakeSeed()},
 		stopped: make(chan struct{}),
 		limits:  limits{entries: bdb.MaxBatchCount() / 2, bytes: bdb.MaxBatchSize() / 2},
 	}

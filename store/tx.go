@@ -17,6 +17,7 @@ type Tx struct {
 	revision uint64
 	hooks    []func()
 	last     lastRead
+	changes  *changes // nil in a View
 	done     bool
 }
 
@@ -39,6 +40,28 @@ func (tx *Tx) Revision() uint64 { return tx.revision }
 func (tx *Tx) Full() bool {
 	own := tx.own()
 	return own.bytes >= tx.room.bytes/2 || int64(len(own.writes)) >= tx.room.entries/2
+}
+
+// Seen is what a View has read last, for an Update that will read it again. The zero value is nothing.
+type Seen struct {
+	lastRead
+	revision uint64
+}
+
+// Seen returns what was read last, in a View; in an Update nothing.
+func (tx *Tx) Seen() Seen {
+	if tx.stack != nil {
+		return Seen{}
+	}
+	return Seen{tx.last, tx.revision}
+}
+
+// Recall spares an Update to read from the engine what a View has just read, unless it was written to meanwhile. Whatever the
+// Update reads is the same with and without it.
+func (tx *Tx) Recall(seen Seen) {
+	if tx.changes != nil && seen.key != nil && !tx.changes.since(seen.key, seen.revision) {
+		tx.last = seen.lastRead
+	}
 }
 
 // OnCommit adds a function that is called once this one's writes are durable and visible, in the order of commits and

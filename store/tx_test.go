@@ -460,3 +460,82 @@ func fill(v reflect.Value, n *byte) {
 		v.SetUint(uint64(*n | 1))
 	}
 }
+
+// TestRecall updates a session that a View has seen, with and without somebody having been faster.
+func TestRecall(t *testing.T) {
+	for name, c := range map[string]struct {
+		before   func(tx *Tx) error // committed after the View
+		together func(tx *Tx) error // committed with the update
+		recalled bool
+		want     uint64
+	}{
+		"unchanged":                  {recalled: true, want: 4},
+		"changed":                    {before: rotated, want: 5},
+		"changed in the same commit": {together: rotated, recalled: true, want: 5},
+		"removed":                    {before: func(tx *Tx) error { return tx.RemoveSession(testID(1)) }},
+		"removed in the same commit": {together: func(tx *Tx) error { return tx.RemoveSession(testID(1)) }, recalled: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := mustOpen(t, testOptions(""))
+			mustUpdate(t, db, func(tx *Tx) error { return tx.InsertSession(testSession(1, 2)) })
+			var seen Seen
+			mustView(t, db, func(tx *Tx) error {
+				_, err := tx.SessionByRefreshHandle(testHandle('r', 1))
+				seen = tx.Seen()
+				return err
+			})
+			if c.before != nil {
+				mustUpdate(t, db, c.before)
+			}
+			if c.together == nil {
+				c.together = func(*Tx) error { return nil }
+			}
+			recalled := false
+			err := together(t, db, c.together, func(tx *Tx) error {
+				tx.Recall(seen)
+				recalled = tx.last.key != nil
+				return rotated(tx)
+			})[1]
+			if recalled != c.recalled {
+				t.Errorf("recalled: got %t, want %t", recalled, c.recalled)
+			}
+			var got Session
+			errView := db.View(func(tx *Tx) (err error) { got, err = tx.Session(testID(1)); return err })
+			if c.want == 0 && (!errors.Is(err, ErrNotFound) || !errors.Is(errView, ErrNotFound)) {
+				t.Errorf("got %v and %v, want ErrNotFound", err, errView)
+			}
+			if got.Generation != c.want {
+				t.Errorf("got generation %d, want %d", got.Generation, c.want)
+			}
+			mustVerify(t, db)
+		})
+	}
+}
+
+// rotated counts a session's generation on.
+func rotated(tx *Tx) error {
+	s, err := tx.Session(testID(1))
+	if err != nil {
+		return err
+	}
+	s.Generation++
+	s.Access[0].Generation = s.Generation
+	return tx.UpdateSession(s)
+}
+
+// TestSeenInUpdate: what an Update has read may never be committed.
+func TestSeenInUpdate(t *testing.T) {
+	db := mustOpen(t, testOptions(""))
+	mustUpdate(t, db, func(tx *Tx) error {
+		if err := tx.InsertSession(testSession(1, 2)); err != nil {
+			return err
+		}
+		if _, err := tx.Session(testID(1)); err != nil {
+			return err
+		}
+		if seen := tx.Seen(); seen.key != nil {
+			t.Errorf("got %x, want nothing", seen.key)
+		}
+		return nil
+	})
+}

@@ -194,6 +194,7 @@ func (db *DB) run(fn func(*Tx) error, tx *Tx) (err error) {
 // batch is what becomes one commit.
 type batch struct {
 	pinned
+	changes  *changes
 	writes   *overlay
 	requests []*request
 	hooks    []func()
@@ -208,7 +209,7 @@ func (db *DB) newBatch() (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batch{pinned: p, writes: newOverlay()}, nil
+	return &batch{pinned: p, changes: &db.changes, writes: newOverlay()}, nil
 }
 
 // writable says why the store cannot be written to.
@@ -225,7 +226,7 @@ func (b *batch) revision() uint64 { return b.pinned.revision + 1 }
 
 // tx begins a function's transaction on top of what the batch holds.
 func (b *batch) tx(now time.Time) *Tx {
-	return &Tx{snapshot: b.snapshot, stack: []*overlay{b.writes, newOverlay()}, now: now, revision: b.revision()}
+	return &Tx{snapshot: b.snapshot, stack: []*overlay{b.writes, newOverlay()}, now: now, revision: b.revision(), changes: b.changes}
 }
 
 // own is what the function has written itself.
@@ -265,6 +266,7 @@ func (db *DB) commit(b *batch) error {
 		return nil
 	}
 	begin := db.options.Now()
+	db.changes.note(b.writes, b.revision())
 	if err := commit(b.bdb, b.writes, b.revision(), db.options.fault); err != nil {
 		db.fail(b, err)
 		return fmt.Errorf("%w: the commit failed: %w", ErrUnavailable, err)

@@ -50,7 +50,7 @@ func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *
 // rotate is one attempt at a refresh: look the session up, mint what may be needed, decide in one Update.
 func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (Tokens, error) {
 	set := s.settings.Load()
-	sess, user, err := s.sessionByRefresh(t.Handle)
+	sess, user, seen, err := s.sessionByRefresh(t.Handle)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -66,6 +66,7 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 	var outcome rotated
 	replayed := false
 	err = s.update(ctx, func(tx *store.Tx) (err error) {
+		tx.Recall(seen)
 		if sess, err = tx.Session(sess.ID); err != nil {
 			return err
 		}
@@ -104,24 +105,25 @@ func (s *Service) rotate(ctx context.Context, t token.Token, p *RefreshParams) (
 	return out, nil
 }
 
-// sessionByRefresh finds the live session of a refresh handle, and its user.
-func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user store.User, err error) {
+// sessionByRefresh finds the live session of a refresh handle, and its user. seen is the session.
+func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user store.User, seen store.Seen, err error) {
 	err = s.DB.View(func(tx *store.Tx) (err error) {
 		if sess, err = tx.SessionByRefreshHandle(h); err != nil {
 			return err
 		}
+		seen = tx.Seen()
 		user, err = tx.User(sess.UserID)
 		return err
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return sess, user, ErrTokenUnknown
+		return sess, user, seen, ErrTokenUnknown
 	case err != nil:
-		return sess, user, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+		return sess, user, seen, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
 	case sess.Ended() || user.Deactivated():
-		return sess, user, ErrTokenUnknown
+		return sess, user, seen, ErrTokenUnknown
 	}
-	return sess, user, nil
+	return sess, user, seen, nil
 }
 
 // ClientOfRefresh returns the client of the live session that a refresh token is of. ErrTokenUnknown: there is none.
@@ -130,7 +132,7 @@ func (s *Service) ClientOfRefresh(text string) (string, error) {
 	if err != nil || t.Kind != token.Refresh || !s.mint.Authentic(t) {
 		return "", ErrTokenUnknown
 	}
-	sess, _, err := s.sessionByRefresh(t.Handle)
+	sess, _, _, err := s.sessionByRefresh(t.Handle)
 	return sess.ClientID, err
 }
 
