@@ -295,9 +295,7 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	defer l.mu.Unlock()
 	l.stamp = revision
 	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {
-		st := newLiveState(s, old.user)
-		st.registered = old.registered
-		l.state.Store(st)
+		l.state.Store(old.changed(s))
 	}
 	l.rememberFirstUses(s)
 	if s.Ended() {
@@ -334,16 +332,22 @@ func (ls *liveSessions) size() (n int) {
 }
 
 func newLiveState(s *store.Session, u *liveUser) *liveState {
-	st := &liveState{session: *s, user: u}
+	api, admin, scopes := grants(s)
+	st := liveState{user: u, api: api, adminScopes: admin, scope: strings.Join(scopes, " ")}
+	return st.changed(s)
+}
+
+// changed is the state when the session's record has changed. What was granted stays as it is, from a login to its end.
+func (st *liveState) changed(s *store.Session) *liveState {
+	next := *st
+	next.session, next.unused = *s, 0
 	for i := range s.Consumed {
 		if s.Consumed[i].SuccessorUsedAt.IsZero() {
-			st.unused = max(st.unused, s.Consumed[i].Generation+1)
+			next.unused = max(next.unused, s.Consumed[i].Generation+1)
 		}
 	}
-	st.session.Consumed = nil
-	api, admin, scopes := grants(s)
-	st.api, st.adminScopes, st.scope = api, admin, strings.Join(scopes, " ")
-	return st
+	next.session.Consumed = nil
+	return &next
 }
 
 func (l *liveSession) unpin() { l.pins.Add(-1) }
