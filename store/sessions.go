@@ -2,6 +2,7 @@ package store
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -61,6 +62,13 @@ func (tx *Tx) PutLastSeen(l LastSeen) error { return lastSeens.upsert(tx, &l) }
 // RemoveLastSeen makes sure that nothing is known of a session's activity.
 func (tx *Tx) RemoveLastSeen(session ulid.ULID) error {
 	return absent(lastSeens.remove(tx, session[:]))
+}
+
+// cloneSession copies a session with its tokens. Scopes and seals are replaced, never written to.
+func cloneSession(s *Session) Session {
+	c := *s
+	c.Access, c.Consumed = slices.Clone(s.Access), slices.Clone(s.Consumed)
+	return c
 }
 
 func sessionTimes(s *Session) []*time.Time {

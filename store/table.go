@@ -16,11 +16,11 @@ type table[T any] struct {
 	pkShape layout
 	pk      func(*T) []byte
 	times   func(*T) []*time.Time // every time in the record; nil: none
+	clone   func(*T) T            // a record that shares nothing that is written to; nil: records are decoded each time
 	indices []index[T]
 }
 
-// index finds records by another key. A record for which key gives nil is not in it. The key does not depend on what is behind
-// a pointer or in a slice of the record: a copy of the record has it when the record has been changed.
+// index finds records by another key. A record for which key gives nil is not in it.
 type index[T any] struct {
 	id     byte
 	unique bool
@@ -58,17 +58,40 @@ func (t *table[T]) decode(value []byte) (T, error) {
 
 // get reads the record with that primary key, or ErrNotFound.
 func (t *table[T]) get(tx *Tx, pk []byte) (T, error) {
+	s, err := t.read(tx, pk)
+	if err != nil {
+		return *new(T), err
+	}
+	if t.clone == nil {
+		return *s.record, nil
+	}
+	return t.clone(s.record), nil
+}
+
+// stored is a record as it is in the store; the zero value is none.
+type stored[T any] struct {
+	value  []byte
+	record *T
+}
+
+// read is get, without a copy for the caller to change unless there is nothing else.
+func (t *table[T]) read(tx *Tx, pk []byte) (stored[T], error) {
 	key := recordKey(t.id, pk)
 	value, err := tx.get(key)
 	if err != nil {
-		return *new(T), err
+		return stored[T]{}, err
+	}
+	if record, ok := tx.last.record.(*T); ok && bytes.Equal(tx.last.key, key) && bytes.Equal(tx.last.value, value) {
+		return stored[T]{value, record}, nil
 	}
 	record, err := decode(value, t.times)
 	if err != nil {
-		return *new(T), err
+		return stored[T]{}, err
 	}
-	tx.last = lastRead{key, value, record}
-	return *record, nil
+	if t.clone != nil {
+		tx.last = lastRead{key, value, record}
+	}
+	return stored[T]{value, record}, nil
 }
 
 // lookup reads the record that a unique index finds, or ErrNotFound.
@@ -173,7 +196,7 @@ func (t *table[T]) update(tx *Tx, record *T) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := t.old(tx, t.pk(record))
+	old, err := t.read(tx, t.pk(record))
 	if err != nil {
 		return err
 	}
@@ -185,7 +208,7 @@ func (t *table[T]) upsert(tx *Tx, record *T) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := t.old(tx, t.pk(record))
+	old, err := t.read(tx, t.pk(record))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -197,32 +220,11 @@ func (t *table[T]) remove(tx *Tx, pk []byte) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
-	old, err := t.old(tx, pk)
+	old, err := t.read(tx, pk)
 	if err != nil {
 		return err
 	}
 	return t.put(tx, old, nil)
-}
-
-// stored is a record as it is in the store; the zero value is none. Only its index keys are to be looked at: whoever read it may
-// have changed the rest.
-type stored[T any] struct {
-	value  []byte
-	record *T
-}
-
-// old reads the record with that primary key, or gives ErrNotFound. As a rule it has been read just now.
-func (t *table[T]) old(tx *Tx, pk []byte) (stored[T], error) {
-	key := recordKey(t.id, pk)
-	value, err := tx.get(key)
-	if err != nil {
-		return stored[T]{}, err
-	}
-	if record, ok := tx.last.record.(*T); ok && bytes.Equal(tx.last.key, key) && bytes.Equal(tx.last.value, value) {
-		return stored[T]{value, record}, nil
-	}
-	record, err := decode(value, t.times)
-	return stored[T]{value, record}, err
 }
 
 // put replaces a record by another one with the same primary key, and moves the index entries that change. old is none for a new

@@ -25,6 +25,7 @@ var (
 		id: 's', name: "sessions", pkShape: layout{widthID},
 		pk:    func(s *Session) []byte { return s.ID[:] },
 		times: sessionTimes,
+		clone: cloneSession,
 		indices: []index[Session]{
 			{id: sessionByUserLive, shape: layout{widthID}, key: sessionUserLive},
 			{id: sessionByDevice, unique: true, shape: layout{widthID, text}, key: sessionDevice},

@@ -24,7 +24,7 @@ type Tx struct {
 // lastRead is what a transaction has read last: it is often written next, and then read again.
 type lastRead struct {
 	key, value []byte
-	record     any // *T of the table, nil if it has not been decoded; what is behind pointers in it may have been changed
+	record     any // *T of the table, which nobody changes; nil: not decoded, or its table has no clone
 }
 
 // Now is the time of this transaction: one for all that it decides, in UTC and as exact as it is stored.
