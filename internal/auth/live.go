@@ -20,7 +20,7 @@ import (
 // Bounds of what is kept in memory. Beyond them the least recently used objects go that nobody holds.
 const (
 	liveShards    = 64
-	maxLive       = 32 << 10 // live sessions, about 0.5 KB each
+	maxLive       = 32 << 10 // live sessions, about 1 KB each
 	maxNegative   = 4 << 10  // handles known to belong to no session
 	evictionProbe = 8        // candidates looked at for one eviction
 )
