@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/oklog/ulid/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -192,4 +195,24 @@ func TestASweepOfTheProviderGoesPastWhatCannotBeRead(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// A job that cannot be read keeps back none of the others, nor anything else that runs beside them.
+func TestJobsGoPastWhatCannotBeRead(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}, Log: zap.New(core)}
+	k := authtest.NewService(t, o)
+	k.MustAddUser(t, "alice")
+	in := k.MustLogin(t, "alice", "PHONE")
+	k.Synapse.Fail(authtest.Down)
+	must(t, k.Logout(t.Context(), in.AccessToken.Reveal(), auth.From{}))
+	low := ulid.ULID{15: 1} // before all others
+	k = damaged(t, k, o, "j", low)
+	k.Synapse.AddUser("alice")
+	logs.TakeAll()
+	k.MustRun(t)
+	waitFor(t, "the other job to be done", func() bool { return len(k.Synapse.Calls("delete_device")) > 0 })
+	if lines := logs.TakeAll(); len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()), hex.EncodeToString(low[:])) {
+		t.Errorf("got %v, want one line that names the job", lines)
+	}
 }

@@ -48,10 +48,11 @@ func (w *worker) init(s *Service) {
 	w.waiting = make(map[ulid.ULID]*waiting)
 }
 
-// load reads all jobs once, at the start.
+// load reads all jobs once, at the start. One that cannot be read keeps back none of the others.
 func (w *worker) load() error {
-	return w.s.DB.View(func(tx *store.Tx) error {
-		for j, err := range tx.Jobs() {
+	var failed failures
+	err := w.s.DB.View(func(tx *store.Tx) error {
+		for j, err := range known(tx.Jobs(), &failed) {
 			if err != nil {
 				return err
 			}
@@ -59,6 +60,10 @@ func (w *worker) load() error {
 		}
 		return nil
 	})
+	if failed.n > 0 {
+		w.s.settings.Load().Log.Named("jobs").Error("reading jobs failed, synapse is not told what they hold", zap.Error(failed.err()))
+	}
+	return err
 }
 
 // add notes that something was put on a user's job. It runs soon: whoever listed it may want to wait for it first (settle).
