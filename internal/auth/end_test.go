@@ -199,8 +199,15 @@ func TestReactivateEndsWhatDeactivateLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, c := watched(t)
 		tokens := insertSessions(t, k, 4000)
+		a, err := k.Judge(t.Context(), tokens[3999].Reveal(), auth.From{})
+		must(t, err)
+		defer a.Release()
+		told := watch(a)
 		c.count(failAt(2))
 		mustBe(t, "deactivating", k.Deactivate(t.Context(), "alice", false), auth.ErrUnavailable)
+		if *told != 1 || *watch(a) != -1 {
+			t.Errorf("a request under a session that has not ended was told %d times", *told)
+		}
 		synctest.Wait()
 		mustJudge(t, k, "a session that has not ended", tokens[3999], auth.Unknown)
 		c.count(failAt(2))

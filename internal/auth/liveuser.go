@@ -103,6 +103,9 @@ func (u *liveUser) set(rec *store.User) {
 	u.deactivated.Store(rec.Deactivated())
 }
 
+// out reports whether no session of the user lets anything through now.
+func (u *liveUser) out() bool { return u.locked.Load() || u.deactivated.Load() }
+
 // flip brings the user's object, if there is one, to what was just committed. It runs on the store's writer.
 func (us *liveUsers) flip(rec *store.User, revision uint64) {
 	us.mu.Lock()
@@ -115,7 +118,7 @@ func (us *liveUsers) flip(rec *store.User, revision uint64) {
 	defer u.mu.Unlock()
 	u.stamp = revision
 	u.set(rec)
-	if !rec.Locked() {
+	if !u.out() {
 		return
 	}
 	for l := range u.sessions {

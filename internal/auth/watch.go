@@ -1,6 +1,6 @@
 package auth
 
-// Life is how long requests may run under a session: until it ends or its user is locked. After an unlock it goes on.
+// Life is how long requests may run under a session: until it ends or its user is locked or deactivated. After an unlock it goes on.
 type Life interface {
 	// Watch has w told of the end, once, and reports whether there is anything to wait for. It does not allocate.
 	Watch(w *Watch) bool
@@ -21,7 +21,7 @@ func (l *liveSession) Watch(w *Watch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.state.Load()
-	if st.session.Ended() || (st.user != nil && st.user.locked.Load()) {
+	if st.session.Ended() || (st.user != nil && st.user.out()) {
 		return false
 	}
 	w.next = l.watches
