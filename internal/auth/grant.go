@@ -161,7 +161,7 @@ func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
 func (s *Service) DenyGrant(ctx context.Context, p DenyParams) (store.Grant, error) {
 	var g store.Grant
 	first := false
-	err := s.update(ctx, func(tx *store.Tx) (err error) {
+	err := s.spareUpdate(ctx, func(tx *store.Tx) (err error) {
 		first = false
 		if g, _, err = s.grantOf(tx, p.ID, p.Browser); err != nil {
 			return err

@@ -1,8 +1,10 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -224,5 +226,55 @@ func TestNotEveryRefreshIsHeld(t *testing.T) {
 		if got := k.Status().HeldRefresh; got != 0 {
 			t.Errorf("got %d held in the end", got)
 		}
+	})
+}
+
+// What takes no sign-in has half of the writer's queue and no more, so that a flood of it keeps nobody from anything else.
+func TestStrangersLeaveRoomInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := providerWith(t, authtest.Options{RealClock: true, Idle: true})
+		p := signIn(t, k, "alice")
+		g, d := p.start(staticID, []string{"openid"}), p.device(staticID, onDevice(phone))
+		busy := make(chan struct{})
+		var waiting sync.WaitGroup
+		waiting.Go(func() { must(t, k.DB.Update(t.Context(), func(*store.Tx) error { <-busy; return nil })) })
+		synctest.Wait()
+		var full atomic.Bool
+		for !full.Load() {
+			waiting.Go(func() {
+				if err := k.DB.UpdateSpare(t.Context(), func(*store.Tx) error { return nil }); err != nil {
+					full.Store(true)
+				}
+			})
+			synctest.Wait()
+		}
+		from := auth.From{Addr: authtest.Addr}
+		for what, do := range map[string]func(ctx context.Context) error{
+			"a request": func(ctx context.Context) error {
+				return errorOf(k.StartGrant(ctx, store.Grant{ClientID: staticID}, from))
+			},
+			"a no": func(ctx context.Context) error {
+				return errorOf(k.DenyGrant(ctx, auth.DenyParams{ID: g.ID, Browser: p.browser.Digest()}))
+			},
+			"a failed request": func(ctx context.Context) error {
+				return errorOf(k.FailGrant(ctx, g.ID, p.browser.Digest(), store.Failure{Error: "login_required"}))
+			},
+			"a claim": func(ctx context.Context) error {
+				return errorOf(k.ClaimDeviceGrant(ctx, d.UserCode, p.browser.Digest(), token.Secret{}, from))
+			},
+		} {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := do(ctx)
+			cancel()
+			if !errors.Is(err, auth.ErrUnavailable) || time.Since(began) != 0 {
+				t.Errorf("%s: got %v after %v, want it refused at once", what, err, time.Since(began))
+			}
+		}
+		waiting.Go(func() { must(t, k.SignOut(t.Context(), p.cookie, from)) })
+		synctest.Wait()
+		close(busy)
+		waiting.Wait()
+		p.mustBeOut("signed out")
 	})
 }
