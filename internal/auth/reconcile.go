@@ -109,7 +109,10 @@ func (s *Service) takeOff(ctx context.Context, user *store.User, acted *store.Jo
 			if j.Account == acted.Account {
 				j.Account = 0
 			}
-			j.Devices = slices.DeleteFunc(j.Devices, func(d store.JobDevice) bool { return slices.Contains(acted.Devices, d) })
+			j.Devices = slices.DeleteFunc(j.Devices, func(d store.JobDevice) bool {
+				i, found := findDevice(acted, d.ID)
+				return found && acted.Devices[i] == d
+			})
 		})
 	})
 }
