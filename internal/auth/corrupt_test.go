@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
@@ -134,6 +135,17 @@ func TestEndingGoesPastWhatCannotBeRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A new password that ends no session has nothing to do with one that cannot be read.
+func TestANewPasswordAloneLooksAtNoSession(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k := authtest.NewService(t, o)
+	k.MustAddUser(t, "alice")
+	bad, own := k.MustLogin(t, "alice", "A"), k.MustLogin(t, "alice", "B")
+	k = damaged(t, k, o, "s", bad.SessionID)
+	must(t, k.SetPassword(t.Context(), "alice", token.NewSecret("another"), false))
+	mustJudge(t, k, "the other session", own.AccessToken, auth.Active)
 }
 
 // Nor does a sign-in that cannot be read, which nobody can use; and a decision that cannot be read is none that could spare

@@ -37,7 +37,8 @@ func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 // made since is another one.
 type ending struct {
 	reason string
-	stays  func(*store.Session) bool // nil: no session does
+	stay   bool                      // all sessions do
+	stays  func(*store.Session) bool // whether one does; nil: it does not
 	last   ulid.ULID                 // the session that ends after all others
 	signIn ulid.ULID                 // the sign-in that stays
 
@@ -52,7 +53,7 @@ func (e *ending) done() bool {
 }
 
 // beginEnding ends in tx as much as fits of what the user is signed in with now. finishEnding does the rest.
-func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
+func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) (err error) {
 	e.signIns, e.sessions, e.unreadable = nil, nil, nil
 	for bs, err := range tx.BrowserSessionsOf(user) {
 		switch {
@@ -64,6 +65,18 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 			e.signIns = append(e.signIns, bs.ID)
 		}
 	}
+	if e.consents, err = consentsOf(tx, user); err != nil {
+		return err
+	}
+	if !e.stay {
+		if err := e.listSessions(tx, user); err != nil {
+			return err
+		}
+	}
+	return s.goOnEnding(tx, e, user)
+}
+
+func (e *ending) listSessions(tx *store.Tx, user ulid.ULID) error {
 	var last []ulid.ULID
 	for sess, err := range tx.LiveSessions(user) {
 		switch {
@@ -78,11 +91,7 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 		}
 	}
 	e.sessions = append(e.sessions, last...)
-	var err error
-	if e.consents, err = consentsOf(tx, user); err != nil {
-		return err
-	}
-	return s.goOnEnding(tx, e, user)
+	return nil
 }
 
 // goOnEnding ends in tx as much as fits of what is still to be ended.

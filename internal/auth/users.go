@@ -162,7 +162,7 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 	if err != nil {
 		return err
 	}
-	e := ending{reason: "password_changed", stays: func(*store.Session) bool { return !endSessions }}
+	e := ending{reason: "password_changed", stay: !endSessions}
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
 		if u.Deactivated() {
 			return fmt.Errorf("%w: %s is deactivated", ErrConflict, l)
