@@ -150,19 +150,18 @@ func (r *sweepRules) isIdle(tx *store.Tx, sess *store.Session, known *sweepable)
 	return tx.Now().Sub(last) > r.idle, nil
 }
 
-// sweepSome decides again, in an Update, on sessions that had something to be removed.
+// sweepSome decides again, in an Update, on sessions that had something to be removed. What memory knows of their use it reads in
+// the Update too, each time that it runs: it is newer than anything on disk.
 func (s *Service) sweepSome(ctx context.Context, some []sweepable) error {
 	if len(some) == 0 {
 		return nil
 	}
 	r := s.sweepRules()
-	for i := range some {
-		s.remember(&some[i])
-	}
 	var ended []store.Session
 	err := s.update(ctx, func(tx *store.Tx) error {
 		ended = ended[:0]
 		for i := range some {
+			s.remember(&some[i]) // Here, and not before: whoever has come back meanwhile is not idle.
 			sess, over, err := s.sweepOne(tx, r, &some[i])
 			if err != nil {
 				return fmt.Errorf("session %v: %w", some[i].id, err)

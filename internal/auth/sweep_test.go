@@ -3,7 +3,9 @@ package auth_test
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -93,4 +95,32 @@ func TestASessionEndsADayAfterItsLastToken(t *testing.T) {
 	waitFor(t, "the device to go", func() bool { return slices.Equal(k.Synapse.Devices("alice"), []mxid.DeviceID{"PHONE"}) })
 	mustJudge(t, k, "a token without an end", never.AccessToken, auth.Active)
 	k.MustRefresh(t, phone.RefreshToken)
+}
+
+// Whoever comes back between a sweep's look at an idle session and its Update stays signed in.
+func TestRefreshIdle_ASessionUsedDuringASweepLivesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := authtest.NewService(t, authtest.Options{RealClock: true, Idle: true, Settings: func(s *auth.Settings) {
+			s.RefreshIdle, s.CompatTTL = 2*time.Hour, 24*time.Hour
+		}})
+		k.MustAddUser(t, "alice")
+		back, gone := k.MustLogin(t, "alice", "PHONE"), k.MustLogin(t, "alice", "OLD")
+		time.Sleep(2*time.Hour + time.Second)
+		looked := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, k.DB.Update(t.Context(), func(*store.Tx) error {
+				<-looked
+				return nil
+			}))
+		})
+		synctest.Wait()
+		wg.Go(func() { must(t, k.Sweep(t.Context())) })
+		synctest.Wait() // The sweep has looked, and waits for its Update.
+		mustJudge(t, k, "back just in time", back.AccessToken, auth.Active)
+		close(looked)
+		wg.Wait()
+		mustJudge(t, k, "after the sweep", back.AccessToken, auth.Active)
+		mustJudge(t, k, "idle for two hours", gone.AccessToken, auth.Unknown)
+	})
 }
