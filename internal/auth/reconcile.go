@@ -13,27 +13,42 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
+// passDevices is how many devices are deleted before the user's mutex is given up for a moment: somebody may be logging in.
+const passDevices = 16
+
 // reconcile brings the homeserver to the state we hold, as far as the user's job lists it. What to do is decided from the
 // present state, under the user's mutex; afterwards the entries acted on are taken off, unless they have been listed again.
-// It is idempotent. Gate: the Update that takes the entries off.
+// It is idempotent. Gate: each Update that takes entries off.
 func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
+	var failed failures
+	for last, err := s.reconcileSome(ctx, id, ""); ; last, err = s.reconcileSome(ctx, id, last) {
+		failed.add(err)
+		if last == "" {
+			return failed.err()
+		}
+	}
+}
+
+// reconcileSome is what reconcile does under one hold of the mutex: the account, unless it is about devices behind another one, and
+// some devices. It returns the last of them; empty: there are no more, or they have to wait.
+func (s *Service) reconcileSome(ctx context.Context, id ulid.ULID, after mxid.DeviceID) (last mxid.DeviceID, err error) {
 	unlock, err := s.users.lock(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unlock()
-	job, user, held, err := s.readJob(id)
+	job, user, held, err := s.readJob(id, after)
 	if err != nil || job == nil {
-		return err
+		return "", err
 	}
 	set := s.settings.Load()
 	acted := store.Job{}
 	provisioned := false
 	var failed failures
-	if job.Account != 0 {
+	if job.Account != 0 && after == "" {
 		err = settleAccount(ctx, set, &user)
 		if err != nil && !unreachable(err) && user.ProvisionedAt.IsZero() {
-			return s.removeRefused(ctx, &user, err)
+			return "", s.removeRefused(ctx, &user, err)
 		}
 		if err == nil {
 			acted.Account, provisioned = job.Account, user.ProvisionedAt.IsZero()
@@ -54,13 +69,17 @@ func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 			acted.Devices = append(acted.Devices, d)
 		}
 		failed.add(err)
+		last = d.ID
+	}
+	if unreachable(err) {
+		last = ""
 	}
 	failed.add(s.takeOff(ctx, &user, &acted, provisioned))
-	return failed.err()
+	return last, failed.err()
 }
 
-// readJob reads the user's job, the user, and which of the listed devices have a live session.
-func (s *Service) readJob(id ulid.ULID) (job *store.Job, user store.User, held map[mxid.DeviceID]bool, err error) {
+// readJob reads the user's job with the next devices behind one, the user, and which of these devices have a live session.
+func (s *Service) readJob(id ulid.ULID, after mxid.DeviceID) (job *store.Job, user store.User, held map[mxid.DeviceID]bool, err error) {
 	held = make(map[mxid.DeviceID]bool)
 	err = s.DB.View(func(tx *store.Tx) error {
 		j, err := tx.Job(id)
@@ -70,6 +89,12 @@ func (s *Service) readJob(id ulid.ULID) (job *store.Job, user store.User, held m
 		if user, err = tx.User(id); err != nil {
 			return err
 		}
+		if i, found := findDevice(&j, after); found {
+			j.Devices = j.Devices[i+1:]
+		} else {
+			j.Devices = j.Devices[i:]
+		}
+		j.Devices = j.Devices[:min(len(j.Devices), passDevices)]
 		for _, d := range j.Devices {
 			_, err := tx.SessionByDevice(id, d.ID)
 			if err != nil && !errors.Is(err, store.ErrNotFound) {

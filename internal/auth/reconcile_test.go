@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -172,5 +173,32 @@ func TestReconcilingBacksOff(t *testing.T) {
 		if got := k.Synapse.Devices("alice"); len(got) != 0 || len(jobs(t, k)) != 0 {
 			t.Errorf("got devices %v and jobs %v, want nothing left", got, jobs(t, k))
 		}
+	})
+}
+
+// Somebody logs in while Synapse is still deleting the devices of many sessions: the deletions give way.
+func TestALoginDoesNotWaitForManyDeletions(t *testing.T) {
+	inBubble(t, authtest.Options{}, func(t *testing.T, k *authtest.Kit) {
+		const many = 50
+		for i := range many {
+			k.MustLogin(t, "alice", mxid.DeviceID(fmt.Sprintf("PHONE%02d", i)))
+		}
+		k.Synapse.FailOp("delete_device", authtest.Slow)
+		_, err := k.EndSessions(t.Context(), "alice", "ended_by_admin")
+		must(t, err)
+		left := make(chan int)
+		go func() {
+			k.MustLogin(t, "alice", "NEW")
+			left <- len(k.Synapse.Devices("alice")) - 1
+		}()
+		for range many {
+			synctest.Wait()
+			k.Synapse.Release()
+		}
+		if n := <-left; n == 0 {
+			t.Error("the login came after the last deletion")
+		}
+		k.Synapse.Heal()
+		waitFor(t, "the devices to go", func() bool { return slices.Equal(k.Synapse.Devices("alice"), []mxid.DeviceID{"NEW"}) })
 	})
 }
