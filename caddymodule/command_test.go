@@ -278,6 +278,13 @@ func TestTCP(t *testing.T) {
 		t.Errorf("lock with curl: got %d %s", a.status, a.body)
 	}
 	e.mustLog("admin_request", `"action":"lock_user"`, `"client_ip":"127.0.0.1"`)
+}
+
+// Tuwunel 1.9 showed a token in a dump of its configuration. What Caddy dumps has the place of a secret.
+func TestTuwunel19_NoSecretInTheConfiguration(t *testing.T) {
+	e := newEdge(t)
+	addr := freeAddr(t)
+	e.mustLoad(strings.Replace(e.config("", ""), "admin off", "admin "+addr, 1))
 	if a := fetch(t, "GET", "http://"+addr+"/config/apps/matrix_auth", "", ""); a.status != 200 || strings.Contains(a.body, authtest.Secret) {
 		t.Errorf("the configuration: got %d %s, want it without the secret", a.status, a.body)
 	}

@@ -202,3 +202,18 @@ func TestALoginDoesNotWaitForManyDeletions(t *testing.T) {
 		waitFor(t, "the devices to go", func() bool { return slices.Equal(k.Synapse.Devices("alice"), []mxid.DeviceID{"NEW"}) })
 	})
 }
+
+// A device that we did not make, such as a dehydrated one, is nobody's to delete: not when its neighbours end, not all of them.
+func TestElementMeta2784_OnlyDevicesOfOursAreDeleted(t *testing.T) {
+	k := idle(t)
+	in := k.MustLogin(t, "alice", "PHONE")
+	k.MustLogin(t, "alice", "TABLET")
+	k.Synapse.AddUser("alice", "DEHYDRATED", "PHONE", "TABLET")
+	must(t, k.LogoutAll(t.Context(), in.AccessToken.Reveal(), auth.From{}))
+	if got := k.Synapse.Devices("alice"); !slices.Equal(got, []mxid.DeviceID{"DEHYDRATED"}) {
+		t.Errorf("got devices %v, want the dehydrated one alone", got)
+	}
+	if calls := k.Synapse.Calls("sync_devices"); len(calls) != 0 {
+		t.Errorf("got %v", calls)
+	}
+}

@@ -186,7 +186,7 @@ func TestGate_MisspeltPathIsRefused(t *testing.T) {
 }
 
 // "x:y" has no path; a proxy would send y as one.
-func TestGate_OpaqueTargetIsRefused(t *testing.T) {
+func TestAutheliaCVE202132637_OpaqueTargetIsRefused(t *testing.T) {
 	b := newBench(t)
 	answers := b.talk(t, "GET x:y_synapse/mas/query_user HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if len(answers) != 1 || answers[0].Status != 404 {
