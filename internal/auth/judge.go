@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +51,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 		}
 		var err error
 		if l, err = s.live.acquire(ctx, t.Handle); err != nil {
-			return Admission{}, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+			return Admission{}, unreadable(err)
 		}
 		if l == nil {
 			return Admission{Verdict: Unknown}, nil

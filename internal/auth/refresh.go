@@ -119,7 +119,7 @@ func (s *Service) sessionByRefresh(h token.Handle) (sess store.Session, user sto
 	case errors.Is(err, store.ErrNotFound):
 		return sess, user, seen, ErrTokenUnknown
 	case err != nil:
-		return sess, user, seen, fmt.Errorf("%w: reading a session: %w", ErrUnavailable, err)
+		return sess, user, seen, unreadable(err)
 	case sess.Ended() || user.Deactivated():
 		return sess, user, seen, ErrTokenUnknown
 	}
