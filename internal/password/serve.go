@@ -16,6 +16,7 @@ import (
 // under way while the edge shuts down still need it.
 func ChildMain(in io.Reader, out io.Writer) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	useHugePages(runtime.GOMAXPROCS(0))
 	return serve(in, out, runtime.GOMAXPROCS(0))
 }
 

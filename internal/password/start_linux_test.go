@@ -34,6 +34,19 @@ func TestChildHasTheLowestPriority(t *testing.T) {
 	})
 }
 
+// TestChildAsksForHugePages where the kernel has them.
+func TestChildAsksForHugePages(t *testing.T) {
+	if err := unix.Madvise(make([]byte, 1<<20), unix.MADV_HUGEPAGE); err != nil {
+		t.Logf("this kernel has none: %v", err)
+		return
+	}
+	h := newTestHasher(t, Config{Command: serving, Concurrency: 2})
+	verify(t, h, cheap, horse)
+	if got := readProc(t, h.Status().ChildPID, "smaps"); !strings.Contains(got, " hg ") {
+		t.Errorf("got no memory with the flag hg in smaps:\n%s", got)
+	}
+}
+
 // TestStartFromTheMainThread many times: the runtime may pick the main thread, which has to stay as it is.
 func TestStartFromTheMainThread(t *testing.T) {
 	for range 20 {
