@@ -129,7 +129,7 @@ func (q *quicClient) request(t *testing.T, method, path, token string) *http.Req
 	return r
 }
 
-// get makes a request after a handshake.
+// get makes a request after a handshake, and stays until the server has sent a ticket, which it may do after the answer.
 func (q *quicClient) get(t *testing.T, path, token string) {
 	t.Helper()
 	transport := &http3.Transport{TLSClientConfig: q.tls, Dial: func(ctx context.Context, _ string, _ *tls.Config, c *quic.Config) (*quic.Conn, error) {
@@ -141,16 +141,17 @@ func (q *quicClient) get(t *testing.T, path, token string) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+	eventually(t, "a ticket comes", func() bool { _, ok := q.tls.ClientSessionCache.Get(q.tls.ServerName); return ok })
 }
 
 // early makes a request before the handshake is complete: what the server says reaches the client only once the request has been
-// answered, so that the client could not have completed it.
+// answered, so that the client could not have completed it. The client waits for that as long as it takes; the server for 10 s.
 func (q *quicClient) early(t *testing.T, e *edge, method, path, token string) (status int) {
 	t.Helper()
 	r := newRelay(t, "127.0.0.1:"+port(q.server))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	conn, err := quic.DialAddrEarly(ctx, r.addr(), q.tls, nil)
+	conn, err := quic.DialAddrEarly(ctx, r.addr(), q.tls, &quic.Config{HandshakeIdleTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

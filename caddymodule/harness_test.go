@@ -366,7 +366,7 @@ func writeFile(t *testing.T, name, text string) {
 // eventually waits for what happens on another goroutine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for tick := time.NewTicker(5 * time.Millisecond); ; <-tick.C {
 		if ok() {
 			tick.Stop()
