@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/password"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
@@ -346,14 +346,14 @@ func (s *fakeSynapse) sync(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// freeAddr is an address that nobody listens on, and that no outgoing connection takes before we do.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := rig.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
 func writeFile(t *testing.T, name, text string) {
