@@ -365,6 +365,12 @@ func TestBranding(t *testing.T) {
 		a.header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
 		t.Errorf("got %d %v %s", a.status, a.header, a.body)
 	}
+	// A page from before a reload finds the new one.
+	writeFile(t, file, ":root {}")
+	e.mustLoad(e.config(branding, ""))
+	if a = e.request("GET", links[1][1], "", ""); a.status != 200 || a.body != ":root {}" || a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("after a reload: got %d %v %s", a.status, a.header, a.body)
+	}
 	for text, want := range map[string]string{"": "is the file there, readable and not empty?", strings.Repeat("x", maxCSS+1): "has 65537 bytes, more than 65536"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -36,7 +36,14 @@ func TestAssets(t *testing.T) {
 	if len(b.body) > 10_000 {
 		t.Errorf("the stylesheet has %d bytes", len(b.body))
 	}
-	for _, name := range []string{"/assets/style.css", "/assets/..%2fweb.go", "/assets/" + strings.ToUpper(path.Base(style))} {
+	now := b.body
+	b.once(http.MethodGet, "/assets/style.aaaaaaaaaaaaaaaa.css", "") // A page from before an upgrade asks for it.
+	if b.status != http.StatusOK || b.head.Get("Cache-Control") != "no-store" || b.body != now {
+		t.Errorf("the style sheet of another version: got %d %v", b.status, b.head)
+	}
+	for _, name := range []string{
+		"/assets/style.css", "/assets/style..", "/assets/", "/assets/brand.aaaaaaaaaaaaaaaa.css", "/assets/..%2fweb.go", "/assets/" + strings.ToUpper(path.Base(style)),
+	} {
 		b.once(http.MethodGet, name, "")
 		if b.status != http.StatusNotFound {
 			t.Errorf("%s: got %d", name, b.status)

@@ -46,7 +46,7 @@ type Handler struct {
 	origin    browser.Origin
 	languages []*language
 	matcher   matcher
-	assets    map[string]asset // :: hashed name → what the operator has added
+	assets    map[string]asset // :: name → what the operator has added
 	style     string           // where the operator's style sheet is; empty: there is none
 }
 
@@ -70,8 +70,8 @@ func New(c Config) (*Handler, error) {
 		matcher:   newMatcher(languages),
 	}
 	if c.Brand.CSS != "" {
-		name, a := newAsset("brand.css", []byte(c.Brand.CSS))
-		h.assets, h.style = map[string]asset{name: a}, assetsPath+name
+		a := newAsset("brand.css", []byte(c.Brand.CSS))
+		h.assets, h.style = map[string]asset{a.name: a}, a.path()
 	}
 	return h, nil
 }
