@@ -2,13 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
-	"time"
-
-	"go.uber.org/zap"
 )
 
 // batchLimit bounds the functions of one commit, so that the first does not wait long for the last.
@@ -18,6 +13,7 @@ const batchLimit = 256
 type request struct {
 	fn    func(*Tx) error
 	state atomic.Int32
+	err   error      // of the function
 	done  chan error // buffered: the writer never waits
 }
 
@@ -85,206 +81,124 @@ func (db *DB) enqueue(ctx context.Context, r *request, limit int) error {
 	}
 }
 
-// outcome is the answer to a request after the writer has ended: it has been answered, unless the writer was killed by a
-// function that called runtime.Goexit.
+// outcome is the answer to a request after the writer has ended: it has been answered, unless its function ended the writer.
 func (r *request) outcome() error {
 	select {
 	case err := <-r.done:
 		return err
 	default:
-		return fmt.Errorf("%w: the writer has ended", ErrUnavailable)
+		return errEnded
 	}
 }
 
-// write is the writer: it takes what waits, and serves it together, until the queue is closed and empty.
-func (db *DB) write() {
-	defer close(db.stopped)
-	for first := range db.queue {
-		db.serve(db.collect(first))
+var errEnded = fmt.Errorf("%w: the writer has ended", ErrUnavailable)
+
+// writer runs the functions that wait, and has what they have written committed. While one batch is being made durable it runs
+// functions for the next one, on top of what that batch has written; they are answered after it, and fail if it fails.
+type writer struct {
+	*DB
+	next   *batch // being filled; nil: nothing
+	flying *batch // being committed; nil: none
+}
+
+// run serves the queue until it is closed and empty.
+func (w *writer) run() {
+	defer close(w.stopped)
+	defer w.end()
+	for open := true; open || w.next != nil; {
+		open = w.fill()
+		w.launch()
 	}
 }
 
-// collect takes what waits, without waiting itself: a commit lets enough gather.
-func (db *DB) collect(first *request) []*request {
-	requests := []*request{first}
-	for len(requests) < batchLimit {
-		select {
-		case r, ok := <-db.queue:
-			if !ok {
-				return requests
-			}
-			requests = append(requests, r)
-		default:
-			return requests
-		}
-	}
-	return requests
-}
-
-// serve runs and answers requests, as a rule with one commit.
-func (db *DB) serve(requests []*request) {
-	var b *batch
-	for _, r := range requests {
-		if !r.state.CompareAndSwap(waiting, taken) {
-			db.counters.abandon()
-			continue
-		}
-		b = db.add(b, r)
-	}
-	db.finish(b)
-}
-
-// add runs a request in the batch, or in a new one if there is none or it is full, and returns the batch to go on with.
-func (db *DB) add(b *batch, r *request) *batch {
+// fill runs functions for the next batch: what waits, without waiting itself, because a commit lets enough gather; and whatever
+// comes until the batch in flight has landed. It reports whether the queue is open still.
+func (w *writer) fill() (open bool) {
 	for {
-		if b == nil {
+		queue, landed := w.queue, (<-chan struct{})(nil)
+		if w.next.full() {
+			queue = nil
+		}
+		if w.flying != nil {
+			landed = w.flying.landed
+		} else if w.next != nil && len(queue) == 0 {
+			return true
+		}
+		select {
+		case r, ok := <-queue:
+			if !ok {
+				return false
+			}
+			w.serve(r)
+		case <-landed:
+			w.land()
+		}
+	}
+}
+
+// serve runs a request in the next batch, or in one after it if that is full. Requests whose callers have left are passed over.
+func (w *writer) serve(r *request) {
+	if !r.state.CompareAndSwap(waiting, taken) {
+		w.counters.abandon()
+		return
+	}
+	for {
+		if w.next == nil {
 			var err error
-			if b, err = db.newBatch(); err != nil {
+			if w.next, err = w.newBatch(w.flying); err != nil {
 				r.done <- err
-				return nil
+				return
 			}
 		}
-		tx := b.tx(db.now())
-		tx.room = db.limits
-		if err := db.runIn(b, r.fn, tx); err != nil {
-			db.counters.fail()
-			r.done <- err
-			return b
+		if w.next.take(w.DB, r) {
+			return
 		}
-		if b.fits(tx, db.limits) {
-			b.keep(tx)
-			b.requests = append(b.requests, r)
-			return b
-		}
-		if len(b.writes.writes) == 0 {
-			db.counters.fail()
-			r.done <- fmt.Errorf("%w: a function that writes %d entries", ErrTooBig, len(tx.own().writes))
-			return b
-		}
-		db.finish(b) // and run the function again, on a batch of its own
-		b = nil
+		w.launch() // and run the function again, on a batch of its own
 	}
 }
 
-// runIn runs a function of a batch, and lets go of the batch's snapshot if the function ends the writer.
-func (db *DB) runIn(b *batch, fn func(*Tx) error, tx *Tx) error {
-	exited := true // by runtime.Goexit
-	defer func() {
-		if exited {
-			db.engine.unpin(b.pinned)
-		}
-	}()
-	err := db.run(fn, tx)
-	exited = false
-	return err
-}
-
-// run runs a function and turns a panic into its error: one function must not end the writer.
-func (db *DB) run(fn func(*Tx) error, tx *Tx) (err error) {
-	defer func() {
-		tx.done = true
-		if cause := recover(); cause != nil {
-			db.options.Log.Error("a function given to the store panicked", zap.Any("panic", cause), zap.ByteString("stack", debug.Stack()))
-			err = fmt.Errorf("store: the function panicked: %v", cause)
-		}
-	}()
-	return fn(tx)
-}
-
-// batch is what becomes one commit.
-type batch struct {
-	pinned
-	changes  *changes
-	writes   *overlay
-	requests []*request
-	hooks    []func()
-}
-
-// newBatch begins a batch, if the store can be written to.
-func (db *DB) newBatch() (*batch, error) {
-	if err := db.writable(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	p, err := db.engine.pin()
-	if err != nil {
-		return nil, err
-	}
-	return &batch{pinned: p, changes: &db.changes, writes: newOverlay()}, nil
-}
-
-// writable says why the store cannot be written to.
-func (db *DB) writable() error {
-	if b := db.broken.Load(); b != nil {
-		return b.cause
-	}
-	tree, log := db.engine.sizes()
-	return checkSpaceToWrite(&db.options, tree+log)
-}
-
-// revision is the one that the batch commits as.
-func (b *batch) revision() uint64 { return b.pinned.revision + 1 }
-
-// tx begins a function's transaction on top of what the batch holds.
-func (b *batch) tx(now time.Time) *Tx {
-	return &Tx{snapshot: b.snapshot, stack: []*overlay{b.writes, newOverlay()}, now: now, revision: b.revision(), changes: b.changes}
-}
-
-// own is what the function has written itself.
-func (tx *Tx) own() *overlay { return tx.stack[len(tx.stack)-1] }
-
-// fits reports whether a function's writes can go into the same commit.
-func (b *batch) fits(tx *Tx, l limits) bool {
-	own := tx.own()
-	return int64(len(b.writes.writes)+len(own.writes)) <= l.entries && b.writes.bytes+own.bytes <= l.bytes
-}
-
-// keep takes a function's writes and hooks over.
-func (b *batch) keep(tx *Tx) {
-	b.writes.merge(tx.own())
-	b.hooks = append(b.hooks, tx.hooks...)
-}
-
-// finish commits a batch, if there is something to commit, and answers its requests.
-func (db *DB) finish(b *batch) {
+// launch has the next batch committed once the one in flight has landed.
+func (w *writer) launch() {
+	w.land()
+	b := w.next
 	if b == nil {
 		return
 	}
-	err := db.commit(b)
-	db.engine.unpin(b.pinned)
-	if err == nil {
-		db.runHooks(b.hooks)
-	}
-	for _, r := range b.requests {
-		r.done <- err
-	}
-}
-
-// commit makes a batch durable and visible.
-func (db *DB) commit(b *batch) error {
+	w.next = nil
 	if len(b.writes.writes) == 0 {
-		db.counters.read(len(b.requests))
-		return nil
+		w.finish(b)
+		return
 	}
-	begin := db.options.Now()
-	db.changes.note(b.writes, b.revision())
-	if err := commit(b.bdb, b.writes, b.revision(), db.options.fault); err != nil {
-		db.fail(b, err)
-		return fmt.Errorf("%w: the commit failed: %w", ErrUnavailable, err)
-	}
-	db.engine.committed(b.revision())
-	db.counters.commit(len(b.requests), db.options.Now().Sub(begin))
-	return nil
+	w.changes.note(b.writes, b.revision())
+	w.flying = b
+	go w.finish(b)
 }
 
-// runHooks calls what waits for the commit. A panic there is a bug of the caller's, and must not end the writer either.
-func (db *DB) runHooks(hooks []func()) {
-	for _, hook := range hooks {
-		err := db.run(func(*Tx) error { hook(); return nil }, &Tx{})
-		if err != nil {
-			db.options.Log.Error("after a commit", zap.Error(err))
-		}
+// land waits for the batch in flight. If it has failed, so has the next one, which has read what was not written.
+func (w *writer) land() {
+	b := w.flying
+	if b == nil {
+		return
+	}
+	<-b.landed
+	w.flying = nil
+	if b.err != nil {
+		w.drop(b.err)
 	}
 }
 
-// errBroken says in Health why the store is read-only.
-var errBroken = errors.New("the last commit failed, and the database has not been opened again yet")
+// drop fails the next batch.
+func (w *writer) drop(cause error) {
+	if w.next == nil {
+		return
+	}
+	w.next.err = cause
+	w.finish(w.next)
+	w.next = nil
+}
+
+// end answers those who are left if a function has ended this goroutine (runtime.Goexit).
+func (w *writer) end() {
+	w.land()
+	w.drop(errEnded)
+}

@@ -215,6 +215,157 @@ func TestGoexitEndsTheWriterAndNobodyHangs(t *testing.T) {
 	}
 }
 
+// commits opens a store whose commits wait, each, for what the test sends: nil, or the error that they fail with.
+func commits(t *testing.T) (db *DB, begun <-chan struct{}, outcome chan<- error) {
+	begins, ends := make(chan struct{}), make(chan error)
+	o := testOptions(t.TempDir())
+	o.fault = func(step faultStep) error {
+		if step != faultBeforeCommit {
+			return nil
+		}
+		begins <- struct{}{}
+		return <-ends
+	}
+	return mustOpen(t, o), begins, ends
+}
+
+// begin is Update in the background.
+func begin(db *DB, fn func(tx *Tx) error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- db.Update(context.Background(), fn) }()
+	return done
+}
+
+// While one batch is being made durable, functions run on top of it; they are answered after it, and their hooks called.
+func TestFunctionsRunBesideACommit(t *testing.T) {
+	db, begun, outcome := commits(t)
+	var hooks []int
+	first := begin(db, func(tx *Tx) error {
+		tx.OnCommit(func() { hooks = append(hooks, 1) })
+		return tx.InsertUser(testUser(1))
+	})
+	<-begun
+	ran := make(chan uint64)
+	second := begin(db, func(tx *Tx) error {
+		tx.OnCommit(func() { hooks = append(hooks, 2) })
+		if _, err := tx.User(testID(1)); err != nil {
+			t.Errorf("what the batch before has written: got %v", err)
+		}
+		ran <- tx.Revision()
+		return tx.RemoveUser(testID(1))
+	})
+	before := db.Health().Revision
+	if got, want := <-ran, before+2; got != want {
+		t.Errorf("got revision %d, want %d", got, want)
+	}
+	refused := begin(db, func(*Tx) error { defer close(ran); return ErrConflict })
+	<-ran
+	if len(second)+len(refused) != 0 {
+		t.Error("answered before what it rests on is durable")
+	}
+	outcome <- nil
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	<-begun
+	mustView(t, db, func(tx *Tx) error { _, err := tx.User(testID(1)); return err })
+	outcome <- nil
+	if err1, err2 := <-second, <-refused; err1 != nil || !errors.Is(err2, ErrConflict) {
+		t.Errorf("got %v and %v, want none and ErrConflict", err1, err2)
+	}
+	mustView(t, db, func(tx *Tx) error {
+		if _, err := tx.User(testID(1)); !errors.Is(err, ErrNotFound) || tx.Revision() != before+2 {
+			t.Errorf("got %v at revision %d, want ErrNotFound at %d", err, tx.Revision(), before+2)
+		}
+		return nil
+	})
+	if fmt.Sprint(hooks) != "[1 2]" {
+		t.Errorf("got hooks %v", hooks)
+	}
+}
+
+// A commit that fails takes with it what has been run on top of it: no refusal is given that rests on what was not written.
+func TestFailedCommitTakesTheNextBatchWithIt(t *testing.T) {
+	db, begun, outcome := commits(t)
+	first := begin(db, func(tx *Tx) error { return tx.InsertUser(testUser(1)) })
+	<-begun
+	ran := make(chan struct{}, 2)
+	second := begin(db, func(tx *Tx) error { defer func() { ran <- struct{}{} }(); return tx.InsertUser(testUser(2)) })
+	refused := begin(db, func(tx *Tx) error { defer func() { ran <- struct{}{} }(); return tx.InsertUser(testUser(1)) })
+	<-ran
+	<-ran
+	outcome <- errTest
+	for name, done := range map[string]<-chan error{"in it": first, "after it": second, "refused after it": refused} {
+		if err := <-done; !errors.Is(err, ErrUnavailable) || !errors.Is(err, errTest) {
+			t.Errorf("%s: got %v, want ErrUnavailable with the cause", name, err)
+		}
+	}
+	db.healing.Wait()
+	mustView(t, db, func(tx *Tx) error {
+		for n := range 2 {
+			if _, err := tx.User(testID(n + 1)); !errors.Is(err, ErrNotFound) {
+				t.Errorf("user %d: got %v, want ErrNotFound", n+1, err)
+			}
+		}
+		return nil
+	})
+	again := begin(db, func(tx *Tx) error { return tx.InsertUser(testUser(1)) })
+	<-begun
+	outcome <- nil
+	if err := <-again; err != nil {
+		t.Error(err)
+	}
+	mustVerify(t, db)
+	if s := db.Stats(); s.FailedCommits != 1 || s.Unwritten != 2 {
+		t.Errorf("got %+v, want one failed commit and two functions unwritten", s)
+	}
+}
+
+// The second batch of two fails: the first stays.
+func TestCommitFailsOnTopOfAnother(t *testing.T) {
+	db, begun, outcome := commits(t)
+	first := begin(db, func(tx *Tx) error { return tx.InsertUser(testUser(1)) })
+	<-begun
+	ran := make(chan struct{})
+	second := begin(db, func(tx *Tx) error { defer close(ran); return tx.RemoveUser(testID(1)) })
+	<-ran
+	outcome <- nil
+	<-begun
+	outcome <- errTest
+	if err1, err2 := <-first, <-second; err1 != nil || !errors.Is(err2, ErrUnavailable) {
+		t.Errorf("got %v and %v, want none and ErrUnavailable", err1, err2)
+	}
+	db.healing.Wait()
+	mustView(t, db, func(tx *Tx) error { _, err := tx.User(testID(1)); return err })
+	mustVerify(t, db)
+}
+
+func TestGoexitBesideACommit(t *testing.T) {
+	for name, want := range map[string]error{"that is made": nil, "that fails": errTest} {
+		t.Run(name, func(t *testing.T) {
+			db, begun, outcome := commits(t)
+			first := begin(db, func(tx *Tx) error { return tx.InsertUser(testUser(1)) })
+			<-begun
+			ran := make(chan struct{})
+			second := begin(db, func(tx *Tx) error { defer close(ran); return tx.InsertUser(testUser(2)) })
+			<-ran
+			exits := make(chan struct{})
+			third := begin(db, func(*Tx) error { close(exits); runtime.Goexit(); return nil })
+			<-exits
+			outcome <- want
+			if err := <-first; !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			if err1, err2 := <-second, <-third; !errors.Is(err1, ErrUnavailable) || !errors.Is(err2, ErrUnavailable) {
+				t.Errorf("got %v and %v, want ErrUnavailable", err1, err2)
+			}
+			if err := db.Close(); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		})
+	}
+}
+
 // A function that writes until it is full has as much room again.
 func TestFull(t *testing.T) {
 	db := mustOpen(t, testOptions(""))
