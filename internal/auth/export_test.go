@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
@@ -57,12 +58,21 @@ func (o observed) View(fn func(*store.Tx) error) error {
 	return o.db.View(fn)
 }
 
-// Counters is how many counters of limits are kept, of each sort.
-func (s *Service) Counters() []int {
+// Counters is how many counters of limits are kept, of each kind.
+func (s *Service) Counters() (n []int) {
 	l := s.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return []int{l.pairs.Len(), l.addresses.Len(), l.accounts.Len(), l.spent[limitAuthorize].Len()}
+	for _, counters := range l.counters {
+		n = append(n, counters.Len())
+	}
+	return n
+}
+
+// CountFailure counts a wrong password.
+func (s *Service) CountFailure(account string, addr netip.Addr) error {
+	_, err := s.limits.take(s.settings.Load().LoginLimit, account, addr)
+	return err
 }
 
 // Spend counts one request of an address.
@@ -70,5 +80,16 @@ func (s *Service) Spend(limit Limit, addr netip.Addr) error {
 	return s.limits.spend(limitAuthorize, limit, addr)
 }
 
-// MaxCounters is how many counters of one sort are kept.
+// SpendEach counts one request of an address, of each kind.
+func (s *Service) SpendEach(limit Limit, addr netip.Addr) (err error) {
+	for kind := limitAuthorize; kind < limitKinds; kind++ {
+		err = errors.Join(err, s.limits.spend(kind, limit, addr))
+	}
+	return err
+}
+
+// ResetLive forgets everything that is live.
+func (s *Service) ResetLive() { s.live = newLiveSessions(s.DB, s.ServerName) }
+
+// MaxCounters is how many counters of one kind are kept.
 const MaxCounters = maxCounters

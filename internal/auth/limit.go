@@ -1,13 +1,12 @@
 package auth
 
 import (
+	"hash/maphash"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/time/rate"
 )
 
 // Limits of failed passwords beside the configured pair per (account, address).
@@ -15,32 +14,32 @@ const (
 	perAddress    = 6         // times the burst, for all accounts of one address
 	perAccount    = 10        // times the burst, in accountWindow and over all addresses
 	accountWindow = time.Hour // a guess from everywhere at once is slow
-	maxCounters   = 100_000   // of each sort; the least recently used are forgotten
+	maxCounters   = 16 << 10  // of each kind, about 120 bytes each; the least recently used are forgotten
 )
 
-// limits counts failed passwords: per account and address, per address, per account. An account is whom a name means, whether
-// or not there is such a user.
+// limits counts failed passwords: per address, per account and address, per account; and requests that nobody has authenticated
+// for. An account is whom a name means, whether or not there is such a user.
 type limits struct {
-	now func() time.Time
+	now   func() time.Time
+	start time.Time
+	seed  maphash.Seed // so that nobody knows which keys share a counter
 
-	mu        sync.Mutex
-	pairs     *simplelru.LRU[pairKey, *rate.Limiter]
-	addresses *simplelru.LRU[netip.Prefix, *rate.Limiter]
-	accounts  *simplelru.LRU[string, *rate.Limiter]
-	spent     [limitKinds]*simplelru.LRU[spendKey, *rate.Limiter] // by kind: what is cheap drives out nobody who guesses codes
+	mu       sync.Mutex
+	counters [limitKinds]*simplelru.LRU[uint64, fullAt] // by kind: what is cheap drives out nobody who guesses passwords or codes
 }
 
-// spendKey is one address, browser or user.
-type spendKey struct {
-	addr netip.Prefix
-	id   [16]byte
-}
+// fullAt is a token bucket: when it will be full again if nothing more is taken, since the start of the limits. One that is full
+// is not kept.
+type fullAt time.Duration
 
-// limitKind is a thing that nobody has authenticated for.
+// limitKind is what is counted.
 type limitKind uint8
 
 const (
-	limitAuthorize limitKind = iota
+	limitAddress limitKind = iota // failed passwords
+	limitPair
+	limitAccount
+	limitAuthorize
 	limitDeviceCode
 	limitRegistration
 	limitUserCode
@@ -49,76 +48,97 @@ const (
 	limitKinds
 )
 
-type pairKey struct {
+// spendKey is whose requests are counted: those of an account, an address, a browser or a user.
+type spendKey struct {
 	account string
 	addr    netip.Prefix
+	id      [16]byte
 }
 
+// place is one place in a counter.
+type place struct {
+	kind  limitKind
+	key   uint64
+	limit Limit
+}
+
+// every is how long it takes until one more is allowed.
+func (p place) every() fullAt { return fullAt(p.limit.Window / time.Duration(p.limit.Burst)) }
+
 func newLimits(now func() time.Time) *limits {
-	l := &limits{now: now}
-	l.pairs, _ = simplelru.NewLRU[pairKey, *rate.Limiter](maxCounters, nil)
-	l.addresses, _ = simplelru.NewLRU[netip.Prefix, *rate.Limiter](maxCounters, nil)
-	l.accounts, _ = simplelru.NewLRU[string, *rate.Limiter](maxCounters, nil)
-	for kind := range l.spent {
-		l.spent[kind], _ = simplelru.NewLRU[spendKey, *rate.Limiter](maxCounters, nil)
+	l := &limits{now: now, start: now(), seed: maphash.MakeSeed()}
+	for kind := range l.counters {
+		l.counters[kind], _ = simplelru.NewLRU[uint64, fullAt](maxCounters, nil)
 	}
 	return l
+}
+
+func (l *limits) place(kind limitKind, limit Limit, key spendKey) place {
+	return place{kind, maphash.Comparable(l.seed, key), limit}
+}
+
+// takeLocked takes a place, or answers RateLimitError.
+func (l *limits) takeLocked(p place) error {
+	now, window := fullAt(l.now().Sub(l.start)), fullAt(p.limit.Window)
+	full, _ := l.counters[p.kind].Get(p.key)
+	full = min(max(full, now), now+window) // no longer than the window, which a reload may have changed
+	late := full + p.every() - (now + window)
+	if late <= 0 {
+		full += p.every()
+	}
+	l.counters[p.kind].Add(p.key, full)
+	if late > 0 {
+		return &RateLimitError{RetryAfter: max(time.Duration(late), time.Second)}
+	}
+	return nil
+}
+
+// returnLocked gives a place back. What did not happen leaves no counter, and so drives out none.
+func (l *limits) returnLocked(p place) {
+	full, ok := l.counters[p.kind].Peek(p.key)
+	if !ok {
+		return
+	}
+	if full -= p.every(); full > fullAt(l.now().Sub(l.start)) {
+		l.counters[p.kind].Add(p.key, full)
+	} else {
+		l.counters[p.kind].Remove(p.key)
+	}
 }
 
 // attempt is one try at a password that has taken its place in every counter. Nil: limits are off.
 type attempt struct {
 	limits *limits
-	key    pairKey
-	taken  []*rate.Limiter
+	taken  []place
 }
 
 // take lets an attempt begin, or answers RateLimitError. Its place is taken before it queues, so that many at once do not
-// all pass.
+// all pass. The address comes first: one that is over its limit touches no other counter.
 func (l *limits) take(limit Limit, account string, addr netip.Addr) (*attempt, error) {
 	if limit.Burst <= 0 {
 		return nil, nil
 	}
-	account = strings.Clone(account) // a slice of a request's body would keep all of it
-	key := pairKey{account: account, addr: limitPrefix(addr)}
-	now := l.now()
+	prefix := limitPrefix(addr)
+	a := &attempt{limits: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := &attempt{limits: l, key: key}
-	for _, c := range []*rate.Limiter{
-		counter(l.pairs, key, limit.Burst, limit.Window),
-		counter(l.addresses, key.addr, perAddress*limit.Burst, limit.Window),
-		counter(l.accounts, account, perAccount*limit.Burst, accountWindow),
+	for _, p := range []place{
+		l.place(limitAddress, Limit{perAddress * limit.Burst, limit.Window}, spendKey{addr: prefix}),
+		l.place(limitPair, limit, spendKey{account: account, addr: prefix}),
+		l.place(limitAccount, Limit{perAccount * limit.Burst, accountWindow}, spendKey{account: account}),
 	} {
-		if !c.AllowN(now, 1) {
-			a.returnLocked(now)
-			return nil, &RateLimitError{RetryAfter: wait(c, now)}
+		if err := l.takeLocked(p); err != nil {
+			a.returnLocked()
+			return nil, err
 		}
-		a.taken = append(a.taken, c)
+		a.taken = append(a.taken, p)
 	}
 	return a, nil
 }
 
-// counter finds the limiter of a key, adapted to a limit that a reload may have changed.
-func counter[K comparable](lru *simplelru.LRU[K, *rate.Limiter], key K, burst int, window time.Duration) *rate.Limiter {
-	every := rate.Every(window / time.Duration(burst))
-	if c, ok := lru.Get(key); ok && c.Burst() == burst && c.Limit() == every {
-		return c
-	}
-	c := rate.NewLimiter(every, burst)
-	lru.Add(key, c)
-	return c
-}
-
-// wait is how long until the limiter has a place.
-func wait(c *rate.Limiter, now time.Time) time.Duration {
-	missing := 1 - c.TokensAt(now)
-	return max(time.Duration(missing/float64(c.Limit())*float64(time.Second)), time.Second)
-}
-
-// returnLocked gives the places back: a negative event is one that did not happen.
-func (a *attempt) returnLocked(now time.Time) {
-	for _, c := range a.taken {
-		c.AllowN(now, -1)
+func (a *attempt) returnLocked() {
+	for _, p := range a.taken {
+		a.limits.returnLocked(p)
 	}
 }
 
@@ -127,10 +147,9 @@ func (a *attempt) giveBack() {
 	if a == nil {
 		return
 	}
-	now := a.limits.now()
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
-	a.returnLocked(now)
+	a.returnLocked()
 }
 
 // succeed undoes an attempt with the right password and forgets the failures of this account from this address.
@@ -138,10 +157,14 @@ func (a *attempt) succeed() {
 	if a == nil {
 		return
 	}
-	a.giveBack()
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
-	a.limits.pairs.Remove(a.key)
+	a.returnLocked()
+	for _, p := range a.taken {
+		if p.kind == limitPair {
+			a.limits.counters[p.kind].Remove(p.key)
+		}
+	}
 }
 
 // spend counts one request of an address, or answers RateLimitError.
@@ -153,12 +176,7 @@ func (l *limits) spendOne(what limitKind, limit Limit, key spendKey) error {
 	if limit.Burst <= 0 {
 		return nil
 	}
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := counter(l.spent[what], key, limit.Burst, limit.Window)
-	if !c.AllowN(now, 1) {
-		return &RateLimitError{RetryAfter: wait(c, now)}
-	}
-	return nil
+	return l.takeLocked(l.place(what, limit, key))
 }

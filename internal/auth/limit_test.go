@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -149,5 +150,80 @@ func TestNoVerdictNoFailure(t *testing.T) {
 		if err := try(k, t, "alice", "192.0.2.1", "wrong"); !errors.Is(err, auth.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
+	}
+}
+
+// flood is the nth address and name of somebody who invents both.
+func flood(n int) (name string, addr netip.Addr) {
+	ip := [16]byte{0x20, 0x01, 0x0d, 0xb8}
+	binary.BigEndian.PutUint32(ip[4:], uint32(n)) // each its own /64
+	return fmt.Sprintf("invented%06d", n), netip.AddrFrom16(ip)
+}
+
+// Whoever invents names and addresses makes us forget counters, not grow.
+func TestCountersAreBounded(t *testing.T) {
+	k := limited(t)
+	for i := range auth.MaxCounters + 10 {
+		name, addr := flood(i)
+		must(t, k.CountFailure(name, addr))
+		must(t, k.SpendEach(k.Settings.LoginLimit, addr))
+	}
+	for kind, n := range k.Counters() {
+		if n != auth.MaxCounters {
+			t.Errorf("got %d counters of kind %d, want %d", n, kind, auth.MaxCounters)
+		}
+	}
+}
+
+// To make us forget the failures of an account costs as many verdicts, each with a hash, as there are counters: attempts that get
+// none, or are refused for their address, drive no counter out.
+func TestOnlyVerdictsDriveCountersOut(t *testing.T) {
+	over := netip.MustParseAddr("192.0.2.99")
+	for what, addrOf := range map[string]func(addr netip.Addr) netip.Addr{
+		"without a verdict":       func(addr netip.Addr) netip.Addr { return addr },
+		"of an address, refused,": func(netip.Addr) netip.Addr { return over },
+	} {
+		k := limited(t)
+		for n := range 30 { // ten times the burst, and the first counter that goes
+			_, addr := flood(n)
+			must(t, k.CountFailure("alice", addr))
+		}
+		for n := range auth.MaxCounters - 2 { // with alice, as many as there is room for beside an attempt under way
+			name, addr := flood(n)
+			if n < 18 { // six times the burst
+				addr = over
+			}
+			must(t, k.CountFailure(name, addr))
+		}
+		must(t, k.Hasher.Close())
+		for n := range auth.MaxCounters + 10 {
+			name, addr := flood(auth.MaxCounters + n)
+			if err := try(k, t, name, addrOf(addr).String(), "x"); errors.Is(err, auth.ErrRateLimited) != (addrOf(addr) == over) {
+				t.Fatalf("attempt %s: got %v", what, err)
+			}
+		}
+		if err := try(k, t, "alice", "192.0.2.98", authtest.Password); !errors.Is(err, auth.ErrRateLimited) {
+			t.Errorf("after attempts %s: got %v", what, err)
+		}
+	}
+}
+
+// A reload that makes the window shorter lets nobody wait for the end of the longer one.
+func TestAShorterWindowCountsAtOnce(t *testing.T) {
+	k := limited(t)
+	shorter, longer := k.Settings, k.Settings
+	longer.LoginLimit.Window = time.Hour
+	k.Claim(longer)
+	for range 3 {
+		must(t, k.CountFailure("alice", authtest.Addr))
+	}
+	k.Claim(shorter)
+	var waited time.Duration
+	for limit := new(auth.RateLimitError); errors.As(k.CountFailure("alice", authtest.Addr), &limit); {
+		waited += limit.RetryAfter
+		k.Clock.Advance(limit.RetryAfter)
+	}
+	if waited < time.Second || waited > time.Minute {
+		t.Errorf("waited %v", waited)
 	}
 }

@@ -1,15 +1,10 @@
 package auth_test
 
 import (
-	"encoding/binary"
-	"errors"
-	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -111,25 +106,4 @@ func TestOneFlightPerToken(t *testing.T) {
 			t.Errorf("got %d reads, want one of the session and one of the user", n)
 		}
 	})
-}
-
-// Whoever invents names and addresses makes us forget counters, not grow.
-func TestCountersAreBounded(t *testing.T) {
-	limit := auth.Limit{Burst: 3, Window: time.Minute}
-	k := authtest.NewService(t, authtest.Options{Idle: true, Settings: func(s *auth.Settings) { s.LoginLimit = limit }})
-	must(t, k.Hasher.Close()) // what is counted is counted before a hash
-	for i := range auth.MaxCounters + 10 {
-		var ip [4]byte
-		binary.BigEndian.PutUint32(ip[:], uint32(i))
-		addr := netip.AddrFrom4(ip)
-		p := auth.LoginParams{Name: addr.String(), Password: token.NewSecret("wrong"), From: auth.From{Addr: addr}}
-		if _, err := k.Login(t.Context(), p); !errors.Is(err, auth.ErrUnavailable) {
-			t.Fatalf("got %v", err)
-		}
-		must(t, k.Spend(limit, addr))
-	}
-	const most = auth.MaxCounters
-	if got := k.Counters(); !slices.Equal(got, []int{most, most, most, most}) {
-		t.Errorf("got %v counters, want %d of each sort", got, most)
-	}
 }

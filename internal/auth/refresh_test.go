@@ -156,7 +156,7 @@ func TestASleepingPhoneStaysSignedIn(t *testing.T) {
 	k.MustRefresh(t, in.RefreshToken)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
