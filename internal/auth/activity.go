@@ -75,23 +75,23 @@ func (l *liveSession) unsavedNow() (unsaved, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.state.Load()
-	if !l.unsaved || st == nil || st.session.ID.IsZero() {
+	if !l.unsaved || st == nil || st.id.IsZero() {
 		return unsaved{}, false
 	}
-	u := unsaved{live: l, id: st.session.ID, seen: l.lastSeenLocked(), firstUse: slices.Clone(l.firstUse)}
+	u := unsaved{live: l, id: st.id, seen: l.lastSeenLocked(), firstUse: slices.Clone(l.firstUse)}
 	l.unsaved = false
 	l.pins.Add(1)
 	return u, true
 }
 
-// lastSeenLocked is the activity as it is stored.
-func (l *liveSession) lastSeenLocked() store.LastSeen {
-	seen := l.seen
+// lastSeenLocked is the activity as it is stored; its time is zero if there was none.
+func (l *liveSession) lastSeenLocked() (seen store.LastSeen) {
+	if l.seenAt == 0 {
+		return seen
+	}
+	seen.At, seen.UserAgent = time.UnixMicro(l.seenAt).UTC(), l.agent.Value()
 	if l.addr.IsValid() {
 		seen.Addr = l.addr.String()
-	}
-	if len(seen.UserAgent) > maxAgentLen {
-		seen.UserAgent = seen.UserAgent[:maxAgentLen]
 	}
 	return seen
 }
@@ -159,7 +159,7 @@ func (ls *liveSessions) newest(h token.Handle, stored store.LastSeen) store.Last
 	defer l.unpin()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen.At.IsZero() {
+	if l.seenAt == 0 {
 		return stored
 	}
 	return merge(stored.SessionID, stored, l.lastSeenLocked())

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/oklog/ulid/v2"
 
@@ -67,7 +68,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 
 // verdict judges a token by its session's state. The MAC tells a token that we made and no longer keep from an invented one.
 func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
-	if st.session.ID.IsZero() || st.session.Ended() || (st.user != nil && st.user.deactivated.Load()) {
+	if st.id.IsZero() || st.ended || (st.user != nil && st.user.deactivated.Load()) {
 		return Unknown
 	}
 	kept := st.find(h)
@@ -86,17 +87,18 @@ func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
 // suspended reports whether a session's client has been taken out of the configuration, perhaps by mistake: nothing is called
 // dead for that, and put back it lives again.
 func (s *Service) suspended(st *liveState) bool {
-	if st.registered || st.session.ClientID == "" {
+	client := st.client.Value()
+	if st.registered || client == "" {
 		return false
 	}
-	_, there := s.settings.Load().Clients[st.session.ClientID]
+	_, there := s.settings.Load().Clients[client]
 	return !there
 }
 
 func (st *liveState) find(h token.Hash) *store.AccessToken {
-	for i := range st.session.Access {
-		if st.session.Access[i].Hash == h {
-			return &st.session.Access[i]
+	for i := range st.access {
+		if st.access[i].Hash == h {
+			return &st.access[i]
 		}
 	}
 	return nil
@@ -130,7 +132,7 @@ func (a Admission) DeviceID() mxid.DeviceID {
 	if a.state == nil {
 		return ""
 	}
-	return a.state.session.DeviceID
+	return a.state.device
 }
 
 // ClientID is the OAuth client of the session; empty for legacy ones.
@@ -138,7 +140,7 @@ func (a Admission) ClientID() string {
 	if a.state == nil {
 		return ""
 	}
-	return a.state.session.ClientID
+	return a.state.client.Value()
 }
 
 // SessionID identifies the session; zero if nothing is held.
@@ -146,22 +148,22 @@ func (a Admission) SessionID() ulid.ULID {
 	if a.state == nil {
 		return ulid.ULID{}
 	}
-	return a.state.session.ID
+	return a.state.id
 }
 
 // Admin reports whether the token carries the server admin scope and its user has the right to it now.
 func (a Admission) Admin() bool {
-	return a.admin && slices.Contains(a.state.adminScopes, mxid.ScopeAdmin)
+	return a.admin && slices.Contains(a.state.scopes, mxid.ScopeAdmin)
 }
 
 // mayAdminister reports whether a session with admin scopes may have them now: by its user's right, or by that of the client
 // whose own it is.
 func (s *Service) mayAdminister(st *liveState) bool {
 	switch {
-	case len(st.adminScopes) == 0:
+	case !st.admin:
 		return false
 	case st.user == nil:
-		return s.settings.Load().Clients[st.session.ClientID].Admin
+		return s.settings.Load().Clients[st.client.Value()].Admin
 	}
 	return st.user.admin.Load() || s.settings.Load().Admins[st.user.localpart]
 }
@@ -216,41 +218,49 @@ func (s *Service) stale(st *liveState, h token.Hash, now time.Time) error {
 func (a Admission) introspection(h token.Hash) Introspection {
 	st := a.state
 	i := Introspection{
-		SessionID: st.session.ID,
-		DeviceID:  st.session.DeviceID,
-		ClientID:  st.session.ClientID,
-		Scope:     st.scope,
+		SessionID: st.id,
+		DeviceID:  st.device,
+		ClientID:  st.client.Value(),
+		Scope:     strings.Join(st.scope(a.admin), " "),
 		ExpiresAt: st.find(h).ExpiresAt,
 	}
 	if st.user != nil {
 		i.Subject, i.Localpart = st.user.id, st.user.localpart
 	}
-	if a.admin {
-		i.Scope = strings.TrimSpace(st.scope + " " + strings.Join(st.adminScopes, " "))
-	}
 	return i
 }
 
-// grants says what a session's scope amounts to: the client-server API, the admin scopes, which count only with the right to
-// them, and the other scope tokens for the homeserver, each Matrix scope in its stable and its unstable spelling (Synapse before
-// 1.138 knows only the latter).
-func grants(s *store.Session) (api bool, admin, scopes []string) {
-	api = s.Kind == store.SessionCompat || slices.Contains(s.Scope, mxid.ScopeAPI) || slices.Contains(s.Scope, mxid.ScopeAPIUnstable)
-	if api {
-		scopes = append(scopes, mxid.ScopeAPI, mxid.ScopeAPIUnstable)
-	}
-	if stable, unstable, ok := s.DeviceID.Scopes(); ok && s.DeviceID != "" {
-		scopes = append(scopes, stable, unstable)
-	}
+// grant sets what a session's scope amounts to.
+func (st *liveState) grant(s *store.Session) {
+	stable, unstable, _ := st.device.Scopes()
+	st.api = s.Kind == store.SessionCompat
 	for _, sc := range s.Scope {
-		switch {
-		case mxid.IsAdminScope(sc):
-			admin = append(admin, sc)
-		case sc != mxid.ScopeAPI && sc != mxid.ScopeAPIUnstable && !slices.Contains(scopes, sc):
-			scopes = append(scopes, sc)
+		switch sc {
+		case mxid.ScopeAPI, mxid.ScopeAPIUnstable:
+			st.api = true
+		case stable, unstable:
+		default:
+			st.scopes = append(st.scopes, sc)
+			st.admin = st.admin || mxid.IsAdminScope(sc)
 		}
 	}
-	return api, admin, scopes
+}
+
+// scope is what the homeserver is told: each Matrix scope in its stable and its unstable spelling (Synapse before 1.138 knows
+// only the latter), admin scopes only with the right to them.
+func (st *liveState) scope(admin bool) (all []string) {
+	if st.api {
+		all = append(all, mxid.ScopeAPI, mxid.ScopeAPIUnstable)
+	}
+	if stable, unstable, ok := st.device.Scopes(); ok {
+		all = append(all, stable, unstable)
+	}
+	for _, sc := range st.scopes {
+		if admin || !mxid.IsAdminScope(sc) {
+			all = append(all, sc)
+		}
+	}
+	return all
 }
 
 // note remembers that a token of a live session was presented. One past its end, kept or not, is activity too: its client is
@@ -271,12 +281,12 @@ func (l *liveSession) note(st *liveState, h token.Hash, now time.Time, from From
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unsaved = true
-	l.seen.At = now
-	if from.Addr.IsValid() && from.Addr != l.addr {
+	l.seenAt = now.UnixMicro()
+	if from.Addr.IsValid() {
 		l.addr = from.Addr
 	}
-	if from.UserAgent != "" && from.UserAgent != l.seen.UserAgent {
-		l.seen.UserAgent = from.UserAgent
+	if agent := cut(from.UserAgent, maxAgentLen); agent != "" && agent != l.agent.Value() {
+		l.agent = unique.Make(agent)
 	}
 	if st.unused == 0 {
 		return

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
+	"unique"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/oklog/ulid/v2"
@@ -20,7 +19,7 @@ import (
 // Bounds of what is kept in memory. Beyond them the least recently used objects go that nobody holds.
 const (
 	liveShards    = 64
-	maxLive       = 32 << 10 // live sessions, about 1 KB each
+	maxLive       = 32 << 10 // live sessions, half a kilobyte each
 	maxNegative   = 4 << 10  // handles known to belong to no session
 	evictionProbe = 8        // candidates looked at for one eviction
 )
@@ -53,27 +52,31 @@ type liveSession struct {
 	handle token.Handle
 	pins   atomic.Int32
 	state  atomic.Pointer[liveState] // nil: not filled yet
-	fill   chan struct{}             // capacity 1: one fill at a time
 
 	mu       sync.Mutex
-	stamp    uint64 // revision of the last flip
-	watches  *Watch // the first of those who hear of the end
+	fill     chan struct{} // capacity 1: one fill at a time; nil: filled
+	stamp    uint64        // revision of the last flip
+	watches  *Watch        // the first of those who hear of the end
 	firstUse firstUses
-	unsaved  bool           // marks or activity that are not on disk yet
-	seen     store.LastSeen // the newest activity, but for the address; zero: none since the fill
-	addr     netip.Addr     // of the newest activity
+	unsaved  bool                  // marks or activity that are not on disk yet
+	seenAt   int64                 // the newest activity, in µs since 1970; 0: none since the fill
+	addr     netip.Addr            // where it came from
+	agent    unique.Handle[string] // and with what, at most maxAgentLen bytes
 }
 
 // liveState is what judging needs of a session. It is never changed, only replaced.
 type liveState struct {
-	session store.Session // without refresh tokens and seals; the zero ID: there is no such session
-	user    *liveUser     // nil: a client's own session
-	api     bool          // grants the client-server API
-	scope   string        // as the homeserver is told, but for adminScopes
-	unused  uint64        // generation whose first use is awaited; 0: none
-
-	adminScopes []string // granted, if there is the right to them
-	registered  bool     // its client is in the store, not in the configuration
+	id         ulid.ULID // zero: there is no such session
+	device     mxid.DeviceID
+	client     unique.Handle[string]
+	user       *liveUser           // nil: a client's own session
+	access     []store.AccessToken // newest first
+	unused     uint64              // generation whose first use is awaited; 0: none
+	scopes     []string            // granted beside the client-server API's and the device's
+	api        bool                // grants the client-server API
+	admin      bool                // some of scopes are admin scopes
+	registered bool                // its client is in the store, not in the configuration
+	ended      bool
 }
 
 func newLiveSessions(db *store.DB, server mxid.ServerName) *liveSessions {
@@ -113,7 +116,7 @@ func (ls *liveSessions) acquire(ctx context.Context, h token.Handle) (*liveSessi
 		l.unpin()
 		return nil, err
 	}
-	if l.state.Load().session.ID.IsZero() {
+	if l.state.Load().id.IsZero() {
 		l.unpin()
 		return nil, nil
 	}
@@ -138,7 +141,7 @@ func (ls *liveSessions) pinned(h token.Handle) *liveSession {
 			break
 		}
 	}
-	l := &liveSession{handle: h, fill: make(chan struct{}, 1)}
+	l := &liveSession{handle: h, fill: make(chan struct{}, 1), agent: unique.Make("")}
 	l.pins.Add(1)
 	sh.sessions[h] = l
 	return l
@@ -166,11 +169,11 @@ func (ls *liveSessions) trim() {
 // evictLocked makes room for one object, and reports whether there was one that nobody holds and that has nothing to save.
 func (ls *liveSessions) evictLocked(sh *liveShard) bool {
 	var victim *liveSession
-	var oldest time.Time
+	var oldest int64
 	probes := 0
 	for _, l := range sh.sessions { // in random order
 		if at, ok := l.evictable(); ok {
-			if victim == nil || at.Before(oldest) {
+			if victim == nil || at < oldest {
 				victim, oldest = l, at
 			}
 			if probes++; probes == evictionProbe {
@@ -195,15 +198,18 @@ func (ls *liveSessions) dropLocked(sh *liveShard, l *liveSession) {
 
 // filled waits until the object has a state, and reads it from the store if nobody else does.
 func (ls *liveSessions) filled(ctx context.Context, l *liveSession) error {
-	if l.state.Load() != nil {
+	l.mu.Lock()
+	fill := l.fill
+	l.mu.Unlock()
+	if fill == nil {
 		return nil
 	}
 	select {
-	case l.fill <- struct{}{}:
+	case fill <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { <-l.fill }()
+	defer func() { <-fill }()
 	for l.state.Load() == nil {
 		if err := ls.read(l); err != nil {
 			return err
@@ -260,8 +266,13 @@ func (l *liveSession) set(st *liveState, revision uint64) bool {
 	if l.stamp > revision {
 		return false
 	}
-	l.state.Store(st)
+	l.fillLocked(st)
 	return true
+}
+
+func (l *liveSession) fillLocked(st *liveState) {
+	l.state.Store(st)
+	l.fill = nil
 }
 
 // setAbsent notes that no session has this handle; the object leaves the map for the small cache of negative answers.
@@ -274,7 +285,7 @@ func (ls *liveSessions) setAbsent(l *liveSession, revision uint64) {
 	if l.stamp > revision {
 		return
 	}
-	l.state.Store(new(liveState))
+	l.fillLocked(new(liveState))
 	delete(sh.sessions, l.handle)
 	sh.absent.Add(l.handle, struct{}{})
 }
@@ -294,7 +305,7 @@ func (ls *liveSessions) flip(s *store.Session, revision uint64) {
 	}
 	defer l.mu.Unlock()
 	l.stamp = revision
-	if old := l.state.Load(); old != nil && !old.session.ID.IsZero() {
+	if old := l.state.Load(); old != nil && !old.id.IsZero() {
 		l.state.Store(old.changed(s))
 	}
 	l.rememberFirstUses(s)
@@ -332,29 +343,28 @@ func (ls *liveSessions) size() (n int) {
 }
 
 func newLiveState(s *store.Session, u *liveUser) *liveState {
-	api, admin, scopes := grants(s)
-	st := liveState{user: u, api: api, adminScopes: admin, scope: strings.Join(scopes, " ")}
+	st := liveState{id: s.ID, device: s.DeviceID, client: unique.Make(s.ClientID), user: u}
+	st.grant(s)
 	return st.changed(s)
 }
 
 // changed is the state when the session's record has changed. What was granted stays as it is, from a login to its end.
 func (st *liveState) changed(s *store.Session) *liveState {
 	next := *st
-	next.session, next.unused = *s, 0
+	next.access, next.ended, next.unused = s.Access, s.Ended(), 0
 	for i := range s.Consumed {
 		if s.Consumed[i].SuccessorUsedAt.IsZero() {
 			next.unused = max(next.unused, s.Consumed[i].Generation+1)
 		}
 	}
-	next.session.Consumed = nil
 	return &next
 }
 
 func (l *liveSession) unpin() { l.pins.Add(-1) }
 
 // evictable reports whether the object may leave the map, and when it was last used.
-func (l *liveSession) evictable() (lastUse time.Time, ok bool) {
+func (l *liveSession) evictable() (lastUse int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.seen.At, l.pins.Load() == 0 && !l.unsaved
+	return l.seenAt, l.pins.Load() == 0 && !l.unsaved
 }

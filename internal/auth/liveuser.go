@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,7 +23,7 @@ type liveUser struct {
 	filled    bool
 	localpart mxid.Localpart // set once
 	userID    mxid.UserID    // set once
-	sessions  map[*liveSession]struct{}
+	sessions  []*liveSession
 }
 
 // liveUsers is the map of live users; one goes with its last session.
@@ -36,11 +37,11 @@ func (us *liveUsers) acquire(ls *liveSessions, id ulid.ULID, l *liveSession) (*l
 	us.mu.Lock()
 	u := us.all[id]
 	if u == nil {
-		u = &liveUser{id: id, sessions: make(map[*liveSession]struct{}, 1)}
+		u = &liveUser{id: id}
 		us.all[id] = u
 	}
 	u.mu.Lock()
-	u.sessions[l] = struct{}{}
+	u.sessions = append(u.sessions, l)
 	u.mu.Unlock()
 	us.mu.Unlock()
 	for {
@@ -59,7 +60,7 @@ func (us *liveUsers) release(u *liveUser, l *liveSession) {
 	defer us.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.sessions, l)
+	u.sessions = slices.DeleteFunc(u.sessions, func(of *liveSession) bool { return of == l })
 	if len(u.sessions) == 0 && us.all[u.id] == u {
 		delete(us.all, u.id)
 	}
@@ -121,7 +122,7 @@ func (us *liveUsers) flip(rec *store.User, revision uint64) {
 	if !u.out() {
 		return
 	}
-	for l := range u.sessions {
+	for _, l := range u.sessions {
 		l.cut()
 	}
 }

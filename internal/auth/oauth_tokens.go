@@ -124,10 +124,10 @@ func (s *Service) UserInfo(ctx context.Context, text string, from From) (Claims,
 		return Claims{}, ErrTokenExpired
 	case a.Verdict == Locked:
 		return Claims{}, ErrUserLocked
-	case !slices.Contains(a.state.session.Scope, "openid"):
+	case !slices.Contains(a.state.scopes, "openid"):
 		return Claims{}, ErrScopeDenied
 	}
-	c := Claims{Subject: a.state.user.id, Localpart: a.state.user.localpart, Scope: a.state.session.Scope}
+	c := Claims{Subject: a.state.user.id, Localpart: a.state.user.localpart, Scope: a.state.scopes}
 	err = s.DB.View(func(tx *store.Tx) error {
 		u, err := tx.User(c.Subject)
 		c.DisplayName = u.DisplayName

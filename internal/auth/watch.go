@@ -21,7 +21,7 @@ func (l *liveSession) Watch(w *Watch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := l.state.Load()
-	if st.session.Ended() || (st.user != nil && st.user.out()) {
+	if st.ended || (st.user != nil && st.user.out()) {
 		return false
 	}
 	w.next = l.watches
