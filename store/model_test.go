@@ -261,6 +261,66 @@ func TestModel(t *testing.T) {
 	mustVerify(t, db)
 }
 
+// TestModelBesideCommits is the same with functions that run while a commit is under way, and with commits that fail.
+func TestModelBesideCommits(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	db, begun, outcome := commits(t)
+	m := newModel()
+	outcomes := []error{nil, nil, nil, errTest, errLate}
+	for range 200 {
+		ran := make(chan struct{})
+		// run has functions run on top of a model, the first of which writes, and returns what the model is then.
+		run := func(m *model, functions int) (after *model, answers []<-chan error) {
+			for i := range functions {
+				next, refuse := m.clone(), i > 0 && rng.IntN(4) == 0
+				answers = append(answers, begin(db, func(tx *Tx) error {
+					defer func() { ran <- struct{}{} }()
+					p := Password{UserID: testID(1), Hash: fmt.Sprint(rng.IntN(100)), ChangedAt: randomTime(rng)}
+					next.passwords[p.UserID] = p
+					if err := tx.PutPassword(p); err != nil {
+						return err
+					}
+					for range rng.IntN(6) {
+						step(t, rng, tx, next)
+					}
+					compare(t, tx, next)
+					if refuse {
+						return errTest
+					}
+					return nil
+				}))
+				<-ran
+				if !refuse {
+					m = next
+				}
+			}
+			return m, answers
+		}
+		first, answers := run(m, 1)
+		<-begun
+		second, more := run(first, 1+rng.IntN(4))
+		decided := outcomes[rng.IntN(len(outcomes))]
+		outcome <- decided
+		if decided == nil {
+			m = first
+			<-begun
+			decided = outcomes[rng.IntN(len(outcomes))]
+			outcome <- decided
+			if decided == nil {
+				m = second
+			}
+		}
+		for _, answer := range append(answers, more...) {
+			if err := <-answer; err != nil && !errors.Is(err, errTest) {
+				t.Fatal(err)
+			}
+		}
+		db.healing.Wait()
+		mustView(t, db, func(tx *Tx) error { compare(t, tx, m); return nil })
+	}
+	mustVerify(t, db)
+}
+
 // TestRemovedStaysRemoved looks for removed records after compactions and reopening: a token that is dead stays dead.
 func TestRemovedStaysRemoved(t *testing.T) {
 	dir := t.TempDir()

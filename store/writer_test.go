@@ -215,19 +215,30 @@ func TestGoexitEndsTheWriterAndNobodyHangs(t *testing.T) {
 	}
 }
 
-// commits opens a store whose commits wait, each, for what the test sends: nil, or the error that they fail with.
+// commits opens a store whose commits wait, each, for what the test sends: nil, or the error that they fail with, which is after
+// they have written if it is errLate.
 func commits(t *testing.T) (db *DB, begun <-chan struct{}, outcome chan<- error) {
 	begins, ends := make(chan struct{}), make(chan error)
+	var late error
 	o := testOptions(t.TempDir())
 	o.fault = func(step faultStep) error {
-		if step != faultBeforeCommit {
-			return nil
+		switch step {
+		case faultBeforeCommit:
+			begins <- struct{}{}
+			err := <-ends
+			if late = err; errors.Is(err, errLate) {
+				return nil
+			}
+			return err
+		case faultAfterCommit:
+			return late
 		}
-		begins <- struct{}{}
-		return <-ends
+		return nil
 	}
 	return mustOpen(t, o), begins, ends
 }
+
+var errLate = fmt.Errorf("%w, but written", errTest)
 
 // begin is Update in the background.
 func begin(db *DB, fn func(tx *Tx) error) <-chan error {
