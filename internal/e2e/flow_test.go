@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
@@ -118,13 +117,10 @@ func TestMatrixNio(t *testing.T) {
 	script(t, u, python, filepath.Join("nio", "flow.py"), s.Base, u.id)
 }
 
-// scriptTimeout bounds a client program, which takes a few seconds.
-const scriptTimeout = time.Minute
-
 // script runs a client program of another language, with the password in its environment.
 func script(t *testing.T, u user, name string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), scriptTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "PASSWORD="+u.password)

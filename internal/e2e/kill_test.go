@@ -27,7 +27,7 @@ import (
 func TestKill(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
-	const actors, kills = 10, 24
+	const actors, kills, most = 10, 24, 96 // kills go on until each kind of loss was met, up to the most.
 	boss := s.newUser(t)
 	s.command(t, "", "user", "set-admin", boss.localpart)
 
@@ -40,7 +40,9 @@ func TestKill(t *testing.T) {
 		all = append(all, &actor{stack: s, user: s.newUser(t), random: rand.New(rand.NewPCG(seed, uint64(i))), steady: i%2 == 0})
 	}
 	random := rand.New(rand.NewPCG(seed, actors))
-	for k := range kills {
+	var total counts
+	k := 0
+	for ; k < kills || k < most && total.lacking(); k++ {
 		var group sync.WaitGroup
 		for _, a := range all {
 			group.Go(a.stockUp)
@@ -65,19 +67,19 @@ func TestKill(t *testing.T) {
 				t.Fatalf("kill %d, actor %d (%s): %v", k+1, i, a.user.id, a.err)
 			}
 		}
+		total = counts{}
+		for _, a := range all {
+			total.add(a.counts)
+		}
 	}
-	var total counts
 	for _, a := range all {
 		if err := a.checkEnded(a.ended); err != nil {
 			t.Errorf("%s: %v", a.user.id, err)
 		}
-		total.add(a.counts)
 	}
-	t.Logf("%d kills: %+v", kills, total)
-	for _, n := range []int{total.logins, total.refreshes, total.logouts, total.lostLogins, total.lostRefreshes, total.lostLogouts, total.unheard} {
-		if n == 0 {
-			t.Fatalf("got %+v, want some of each: otherwise this shows nothing", total)
-		}
+	t.Logf("%d kills: %+v", k, total)
+	if total.lacking() {
+		t.Fatalf("got %+v, want some of each: otherwise this shows nothing", total)
 	}
 	s.compareDevices(t, boss, all)
 }
@@ -87,6 +89,11 @@ type counts struct {
 	logins, refreshes, logouts             int // answered
 	lostLogins, lostRefreshes, lostLogouts int // sent, and never answered
 	unheard                                int // of those, the ones that ended a session all the same
+}
+
+// lacking reports whether something has not happened yet.
+func (c counts) lacking() bool {
+	return slices.Contains([]int{c.logins, c.refreshes, c.logouts, c.lostLogins, c.lostRefreshes, c.lostLogouts, c.unheard}, 0)
 }
 
 func (c *counts) add(o counts) {
@@ -256,14 +263,7 @@ func (a *actor) check() {
 }
 
 func (a *actor) checkHeld(h *held) error {
-	ctx, cancel := contextFor(callTimeout)
-	defer cancel()
-	r, err := h.Do(ctx, http.MethodGet, whoamiPath, nil)
-	for range 2 { // Synapse may still be asking, for a request from before, the edge that was killed.
-		if err == nil && r.Status == http.StatusServiceUnavailable {
-			r, err = h.Do(ctx, http.MethodGet, whoamiPath, nil)
-		}
-	}
+	r, err := h.whoami()
 	if err != nil {
 		return err
 	}
@@ -284,6 +284,18 @@ func (a *actor) checkHeld(h *held) error {
 		}
 	}
 	return nil
+}
+
+// whoami asks Synapse again while that still asks, for a request from before, the edge that was killed.
+func (s session) whoami() (rig.Reply, error) {
+	ctx, cancel := contextFor(callTimeout)
+	defer cancel()
+	for {
+		r, err := s.Do(ctx, http.MethodGet, whoamiPath, nil)
+		if err != nil || r.Status != http.StatusServiceUnavailable {
+			return r, err
+		}
+	}
 }
 
 // checkEnded asserts that neither token of these sessions works.

@@ -433,8 +433,7 @@ func (o *oauthActor) redeemAgain() error {
 }
 
 func (o *oauthActor) checkHeld(h *oauthHeld) error {
-	look := func() (rig.Reply, error) { return h.Do(o.person.t.Context(), http.MethodGet, whoamiPath, nil) }
-	r, err := look()
+	r, err := h.whoami()
 	if err != nil {
 		return err
 	}
@@ -449,7 +448,7 @@ func (o *oauthActor) checkHeld(h *oauthHeld) error {
 		if err := o.rotate(h); err != nil {
 			return fmt.Errorf("refreshing again: %w", err)
 		}
-		if r, err = look(); err != nil || r.Status != http.StatusOK {
+		if r, err = h.whoami(); err != nil || r.Status != http.StatusOK {
 			return fmt.Errorf("whoami after refreshing again: got %s (%w)", r, err)
 		}
 	}

@@ -5,10 +5,14 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
 
 // TestOutages takes Synapse and the edge away in the middle of sessions and brings them back: nobody has to sign in again, and
@@ -62,11 +66,14 @@ func TestOutages(t *testing.T) {
 
 	// Case 4: the edge stops while a client waits for messages: its poll ends, and the next one goes on.
 	next := call(t, phone.Client, http.MethodGet, syncPath, nil).Text("next_batch")
-	poll := background(t, phone.Client, "/_matrix/client/v3/sync?timeout=2000&since="+next)
-	waitForPoll()
+	poll := background(t, phone.Client, "/_matrix/client/v3/sync?timeout=1000&since="+next)
+	admin := rig.Client{Base: fmt.Sprintf("http://127.0.0.1:%d", s.edge.AdminPort)}
+	eventually(t, "the poll reaches Synapse", func() bool {
+		return !strings.Contains(string(call(t, admin, http.MethodGet, "/reverse_proxy/upstreams", nil).Body), `"num_requests":0`)
+	})
 	s.restartEdge(t, s.edge.Stop)
 	if r := <-poll; r.Status != http.StatusOK {
-		t.Errorf("got %s for a poll of 2 s over a stop with a grace period of 4 s, want 200", r)
+		t.Errorf("got %s for a poll of 1 s over a stop with a grace period of 4 s, want 200", r)
 	}
 	want(t, call(t, phone.Client, http.MethodGet, "/_matrix/client/v3/sync?timeout=0&since="+next, nil), http.StatusOK, "")
 

@@ -43,7 +43,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	life(t, s, s.newUser(t))
 
 	const workers, reloads = 6, 12
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var users [workers]user
 	for i := range users {

@@ -40,11 +40,7 @@ func TestStopUnderLogins(t *testing.T) {
 		time.Sleep(time.Second)
 		s.restartEdge(t, func() error {
 			close(stopping)
-			began := time.Now()
 			err := s.edge.Stop()
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("stopping took %v", took)
-			}
 			group.Wait()
 			transport.CloseIdleConnections()
 			return err

@@ -154,10 +154,13 @@ await step("a password that cannot be checked, since everybody signs in at once 
     hashers.forEach((pid) => process.kill(pid, "SIGSTOP"));
     const body = JSON.stringify({ type: "m.login.password", identifier: { type: "m.id.user", user: localpart }, password: "wrong" });
     const crowd = Array.from({ length: 6 }, () => http2.connect(base));
-    for (const one of crowd) {
-        for (let i = 0; i < 200; i++) one.request({ ":method": "POST", ":path": "/_matrix/client/v3/login", "content-type": "application/json" }).on("error", () => {}).end(body);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const head = { ":method": "POST", ":path": "/_matrix/client/v3/login", "content-type": "application/json" };
+    await new Promise((resolve) => { // Until one of them is turned away: the queue is full.
+        const turned = (answer) => answer[":status"] === 503 && resolve();
+        for (const one of crowd) {
+            for (let i = 0; i < 200; i++) one.request(head).on("error", () => {}).on("response", turned).end(body);
+        }
+    });
     await signIn();
     assert.match(await page.getByRole("alert").innerText(), /could not be checked just now/);
     await look("sign-in-unavailable");
