@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
 	"net/netip"
 	"slices"
 	"time"
@@ -143,6 +142,7 @@ func (h *Handler) provisionSite(ctx caddy.Context) error {
 		return nil
 	}
 	h.logged = server.Logs != nil
+	server.RegisterConnContext(gate.ConnContext)
 	if !slices.Contains(h.groups, route.Internal) {
 		return nil
 	}

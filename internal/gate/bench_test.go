@@ -27,7 +27,7 @@ func benchGate(j Judge) *Gate {
 func benchmark(b *testing.B, g *Gate, method, path, query, text string) {
 	r := (&http.Request{Method: method, ProtoMajor: 1, RemoteAddr: "192.0.2.7:4711", URL: &url.URL{Path: path, RawQuery: query},
 		Header: http.Header{"Authorization": {"Bearer " + text}, "User-Agent": {"Element"}, "Accept": {"*/*"}, "Connection": {"keep-alive"}},
-	}).WithContext(b.Context())
+	}).WithContext(ConnContext(b.Context(), nil))
 	w := silent{http.Header{"Server": {"Caddy"}}}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -57,7 +57,7 @@ func BenchmarkGateHit(b *testing.B) {
 	benchmark(b, benchGate(k.Service), "POST", "/_matrix/client/v3/join/x", "", text)
 }
 
-// BenchmarkGateHitRead adds what ends a read with its session: a context and a wrapper.
+// BenchmarkGateHitRead adds what ends a read with its session: a wrapper, and over HTTP/2 and 3 a context.
 func BenchmarkGateHitRead(b *testing.B) {
 	text, k := benchToken(b)
 	benchmark(b, benchGate(k.Service), "GET", "/_matrix/client/v3/sync", syncQuery, text)

@@ -8,7 +8,7 @@
 // the one Authorization header. Our cookies, and what a client claims in X-Forwarded-For, stay here.
 //
 // A GET of ours runs no longer than its session is alive: at its end the request under way gets what the next one would get, or is
-// cut if its answer has begun. Writes under way are not cut.
+// cut if its answer has begun. Writes under way are not cut. Over HTTP/1.1 its connection ends in either case (ConnContext).
 //
 // An answer before the end of an HTTP/1.1 request's body ends the connection, or has read the body (RFC 9112 §9.3, §9.6): what is
 // left of it must never be taken for the next request. After an answer of ours the connection stays a moment, so that who still

@@ -64,7 +64,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) erro
 	}
 	a, err := g.Judge.Judge(r.Context(), text, from)
 	if err != nil {
-		g.logNoVerdict(r, err)
+		g.logNoVerdict(r.Context(), err)
 		return g.refuse(w, r, unavailable)
 	}
 	defer a.Release()
@@ -109,17 +109,18 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, next Next, a auth.A
 
 // judgeAgain says what the next request with this token would be answered.
 func (g *Gate) judgeAgain(r *http.Request, text string) refusal {
-	a, err := g.Judge.Judge(r.Context(), text, g.From(r))
+	ctx := context.WithoutCancel(r.Context())
+	a, err := g.Judge.Judge(ctx, text, g.From(r))
 	if err != nil {
-		g.logNoVerdict(r, err)
+		g.logNoVerdict(ctx, err)
 		return unavailable
 	}
 	defer a.Release()
 	return verdictRefusal(a.Verdict)
 }
 
-func (g *Gate) logNoVerdict(r *http.Request, err error) {
-	if r.Context().Err() == nil { // The client is still there.
+func (g *Gate) logNoVerdict(ctx context.Context, err error) {
+	if ctx.Err() == nil { // The client is still there.
 		g.Log.Error("judging an access token", zap.Error(err))
 	}
 }

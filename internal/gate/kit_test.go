@@ -46,7 +46,9 @@ func newBench(t *testing.T) *bench {
 		Now:   time.Now,
 		Log:   zap.NewNop(),
 	})
-	b.Server = httptest.NewServer(b)
+	b.Server = httptest.NewUnstartedServer(b)
+	b.Config.ConnContext = ConnContext
+	b.Start()
 	t.Cleanup(b.Close)
 	return b
 }

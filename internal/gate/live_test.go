@@ -72,20 +72,54 @@ func TestGate_EndAnswersALongPoll(t *testing.T) {
 		{"locked and unlocked", auth.Active, nil, 503, "M_UNKNOWN", nil},
 		{"storage trouble", auth.Unknown, errors.New("disk"), 503, "M_UNKNOWN", nil},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
-			end := b.endable()
-			b.synapse.handle = func(_ http.ResponseWriter, r *http.Request) {
-				b.judge.set(b.live, c.verdict)
-				b.judge.mu.Lock()
-				b.judge.err = c.err
-				b.judge.mu.Unlock()
-				end()
-				<-r.Context().Done() // The upstream is let go.
-			}
-			wantError(t, b.do(t, b.request(t, "GET", "/_matrix/client/v3/sync?timeout=30000", "")), c.status, c.code, c.soft)
-		})
+		for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+			t.Run(c.name+" "+proto, func(t *testing.T) {
+				b := newBench(t)
+				end := b.endable()
+				if proto == "HTTP/2.0" {
+					b.overHTTP2(t)
+				}
+				b.synapse.handle = func(_ http.ResponseWriter, r *http.Request) {
+					b.judge.set(b.live, c.verdict)
+					b.judge.mu.Lock()
+					b.judge.err = c.err
+					b.judge.mu.Unlock()
+					end()
+					<-r.Context().Done() // The upstream is let go.
+				}
+				got := b.do(t, b.request(t, "GET", "/_matrix/client/v3/sync?timeout=30000", ""))
+				wantError(t, got, c.status, c.code, c.soft)
+				if got.Close != (proto == "HTTP/1.1") {
+					t.Errorf("got the end of the connection %v over %s", got.Close, proto)
+				}
+			})
+		}
 	}
+}
+
+// An end between a handler's return and its answer still gives up the connection that it has cancelled.
+func TestGate_EndAtTheLastMoment(t *testing.T) {
+	b := newBench(t)
+	b.judge.set(b.live, auth.Unknown)
+	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nothing := func(http.ResponseWriter, *http.Request) error { return nil }
+		if err := b.gate.passWhile(new(endedLast), w, r, nothing, b.live); err != nil {
+			t.Error(err)
+		}
+	})
+	got := b.do(t, b.request(t, "GET", whoami, ""))
+	wantError(t, got, 401, "M_UNKNOWN_TOKEN", false)
+	if !got.Close {
+		t.Error("got a connection that lives on")
+	}
+}
+
+// endedLast is a life that ends just before its request leaves it.
+type endedLast struct{ fakeLife }
+
+func (e *endedLast) Leave(w *auth.Watch) {
+	e.end()
+	e.fakeLife.Leave(w)
 }
 
 // The proxy may have copied a header already, or answer for the cancelled request: nothing of that is seen.

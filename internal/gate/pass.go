@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"net"
 	"net/http"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -19,24 +20,48 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next Next, limit int
 	return g.finish(x, r, x.call(r, next), "")
 }
 
+// connection is the key of what cancels the requests of a connection.
+type connection struct{}
+
+// ConnContext is for http.Server: with it, a read over HTTP/1.1 needs no context of its own to be cancelled with its session. The
+// connection has no other request at that time, and ends.
+func ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	if ctx.Value(connection{}) != nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	return context.WithValue(ctx, connection{}, cancel)
+}
+
 // passWhile passes a request with an active token on while its session lives. At the end, if no header has been sent, it is answered
 // as the next request with this token would be; else its connection is cut.
 func (g *Gate) passWhile(life auth.Life, w http.ResponseWriter, r *http.Request, next Next, text string) error {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
 	b := newBody(r, g.MaxBody)
 	x := newWriter(w, r, b)
-	x.cancel, x.watch.End = cancel, x
-	if !life.Watch(&x.watch) {
-		x.End()
-		return g.finish(x, r, nil, text)
+	r2 := r
+	if cancel, ok := r.Context().Value(connection{}).(context.CancelFunc); ok && x.http1 {
+		x.cancel = cancel
+	} else {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		r2, x.cancel = r.WithContext(ctx), cancel
 	}
-	defer life.Leave(&x.watch)
-	r2 := r.WithContext(ctx)
 	if b != nil {
 		r2.Body = b
 	}
-	return g.finish(x, r, x.call(r2, next), text)
+	return g.finish(x, r, x.callWhile(life, r2, next), text)
+}
+
+// callWhile is call for a request that ends with its session. After it the session's end does nothing more, so that the connection
+// is cancelled only if it is to be closed.
+func (x *writer) callWhile(life auth.Life, r *http.Request, next Next) error {
+	x.watch.End = x
+	if !life.Watch(&x.watch) {
+		x.End()
+		return nil
+	}
+	defer life.Leave(&x.watch)
+	return x.call(r, next)
 }
 
 func newWriter(w http.ResponseWriter, r *http.Request, b *body) *writer {
@@ -68,6 +93,9 @@ func (g *Gate) finish(x *writer, r *http.Request, err error, text string) error 
 		}
 		x.before.restore(x.Header())
 		x.endConnection()
+		if x.http1 && r.Context().Err() != nil {
+			x.Header().Set("Connection", "close")
+		}
 		matrixerr.Write(x.ResponseWriter, r, f.status, f.code, f.text, f.extra...)
 		return nil
 	case answerCut:
