@@ -17,6 +17,11 @@ func (s *Service) Sweep(ctx context.Context) error { return s.sweep(ctx) }
 // SweepOAuth runs one sweep of what belongs to the OAuth provider.
 func (s *Service) SweepOAuth(ctx context.Context) error { return s.sweepOAuth(ctx) }
 
+// Update is one use case's transaction.
+func (s *Service) Update(ctx context.Context, fn func(*store.Tx) error) error {
+	return s.update(ctx, fn)
+}
+
 // ForgetLive drops every live object that nobody holds and that has nothing to save, as eviction does, or with unsaved also
 // those that a crash would lose.
 func (s *Service) ForgetLive(unsaved bool) {

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
 // bug is a source of randomness that can be made to panic.
@@ -78,6 +80,27 @@ func TestAPanicIsHeldAtRefresh(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A panic in a transaction is logged once where it is held, however often it is tried.
+func TestAPanicInATransactionIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.ErrorLevel)
+		k := authtest.NewService(t, authtest.Options{RealClock: true, Idle: true, Log: zap.New(core)})
+		b := &bug{}
+		b.on.Store(true)
+		tries := 0
+		err := k.Hold(t.Context(), func(ctx context.Context) error {
+			return k.Update(ctx, func(*store.Tx) error {
+				tries++
+				return errorOf(b.Read(nil))
+			})
+		})
+		if err == nil || tries < 10 {
+			t.Errorf("got %v after %d tries", err, tries)
+		}
+		mustLogOnePanic(t, logs)
+	})
 }
 
 // mustLogOnePanic checks that there is one line more than before, and that it says where.

@@ -72,7 +72,7 @@ func (s *Service) ClientCredentials(ctx context.Context, p ClientCredentialsPara
 		return Tokens{}, ErrScopeDenied
 	}
 	var out Tokens
-	err := s.hold(ctx, func(ctx context.Context) (err error) {
+	err := s.Hold(ctx, func(ctx context.Context) (err error) {
 		out, err = s.startClient(ctx, &p)
 		return err
 	})

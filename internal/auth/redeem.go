@@ -23,7 +23,7 @@ func (s *Service) Redeem(ctx context.Context, p RedeemParams) (Redeemed, error) 
 		p.Arrived = s.now()
 	}
 	var out Redeemed
-	err := s.hold(ctx, func(ctx context.Context) (err error) {
+	err := s.Hold(ctx, func(ctx context.Context) (err error) {
 		out, err = s.redeem(ctx, &p)
 		return err
 	})

@@ -40,7 +40,7 @@ func (s *Service) refresh(ctx context.Context, text string, kind token.Kind, p *
 		return Tokens{}, ErrTokenUnknown
 	}
 	var out Tokens
-	err = s.hold(ctx, func(ctx context.Context) (err error) {
+	err = s.Hold(ctx, func(ctx context.Context) (err error) {
 		out, err = s.rotate(ctx, t, p)
 		return err
 	})

@@ -124,12 +124,12 @@ func (s *Service) putUser(tx *store.Tx, u *store.User) error {
 
 // update runs one use case's transaction; what is not a verdict of the use case is trouble of the store.
 func (s *Service) update(ctx context.Context, fn func(tx *store.Tx) error) error {
-	return troubled(s.DB.Update(ctx, fn))
+	return troubled(s.DB.Update(ctx, s.recovered(ctx, fn)))
 }
 
 // spareUpdate is update for what nobody has authenticated for: it must not crowd out the others.
 func (s *Service) spareUpdate(ctx context.Context, fn func(tx *store.Tx) error) error {
-	return troubled(s.DB.UpdateSpare(ctx, fn))
+	return troubled(s.DB.UpdateSpare(ctx, s.recovered(ctx, fn)))
 }
 
 func troubled(err error) error {
