@@ -124,9 +124,9 @@ func (s *Service) AuthenticateClient(ctx context.Context, id string, secret toke
 	return c, nil
 }
 
-// useAssertion consumes a client assertion. ErrClientUnknown: it has been used.
+// useAssertion consumes a client assertion. ErrClientUnknown: another request has used it.
 func (s *Service) useAssertion(tx *store.Tx, clientID string, a *Assertion) error {
-	if a == nil {
+	if a == nil || a.consumed {
 		return nil
 	}
 	key := store.Digest(sha256.Sum256([]byte(clientID + "\x00" + a.ID)))
@@ -137,6 +137,7 @@ func (s *Service) useAssertion(tx *store.Tx, clientID string, a *Assertion) erro
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
+	tx.OnCommit(func() { a.consumed = true })
 	return tx.PutAssertion(store.Assertion{Key: key, ExpiresAt: a.ExpiresAt})
 }
 

@@ -73,10 +73,13 @@ const (
 	GrantTypeClientCredentials = "client_credentials"
 )
 
-// Assertion is a client's proof that may be used once (RFC 7523 §3): it is consumed in the Update that grants what it buys.
+// Assertion is a client's proof that may be used once (RFC 7523 §3): it is consumed in the Update that grants what it buys. Each
+// request has its own.
 type Assertion struct {
 	ID        string // jti
 	ExpiresAt time.Time
+
+	consumed bool // by this request: what it tries again is no replay
 }
 
 // Browser is the value of the cookie that says which browser this is, never who. Grants are bound to it, and codes derived

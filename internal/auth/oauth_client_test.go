@@ -190,6 +190,7 @@ func TestGHSA3p3gvpw64w66_AssertionsAreUsedOnce(t *testing.T) {
 	start.Assertion = once("7")
 	_, _, err = k.StartDeviceGrant(t.Context(), start)
 	must(t, err)
+	start.Assertion = once("7")
 	_, _, err = k.StartDeviceGrant(t.Context(), start)
 	mustBe(t, "the next device grant with the same", err, auth.ErrClientUnknown)
 	service, err := k.Client(t.Context(), serviceID)
@@ -251,12 +252,13 @@ func TestOneAssertionInParallel(t *testing.T) {
 	k := provider(t)
 	service, err := k.Client(t.Context(), serviceID)
 	must(t, err)
-	a := &auth.Assertion{ID: "jti", ExpiresAt: k.Now().Add(time.Minute)}
+	a := auth.Assertion{ID: "jti", ExpiresAt: k.Now().Add(time.Minute)}
 	var wins atomic.Int32
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			_, err := k.ClientCredentials(t.Context(), auth.ClientCredentialsParams{Client: service, Assertion: a})
+			a := a
+			_, err := k.ClientCredentials(t.Context(), auth.ClientCredentialsParams{Client: service, Assertion: &a})
 			if err == nil {
 				wins.Add(1)
 			} else if !errors.Is(err, auth.ErrClientUnknown) {

@@ -2,10 +2,13 @@ package auth_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -466,4 +469,74 @@ func TestSCP01_ASessionForAWebsiteIsNoneAtTheGate(t *testing.T) {
 	if out.DeviceID != "" || out.RefreshToken.Empty() {
 		t.Errorf("got %+v", out)
 	}
+}
+
+// A client that proves itself by an assertion is not told that the assertion has been used where the request itself has used it:
+// what panics after its commit is tried again, and a commit that fails has used nothing.
+func TestARetryInsideIsNoReplayOfTheAssertion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := new(trouble)
+		o := authtest.Options{RealClock: true, Idle: true}
+		f.options(&o.Store)
+		k := providerWith(t, o)
+		p := auth.RefreshParams{ClientID: staticID, Text: signIn(t, k, "alice").session(staticID, onDevice(phone)).RefreshToken.Reveal()}
+		jti := 0
+		next := func() {
+			jti++
+			p.Assertion = &auth.Assertion{ID: fmt.Sprint(jti), ExpiresAt: k.Now().Add(time.Minute)}
+		}
+
+		// Case 1: the answer is lost inside.
+		var panicked atomic.Bool
+		reload(k, func(set *auth.Settings) {
+			emit := set.Emit
+			set.Emit = func(e auth.Event) {
+				if e.Name == "token_refreshed" && !panicked.Swap(true) {
+					panic("a bug")
+				}
+				emit(e)
+			}
+		})
+		next()
+		out, err := k.RefreshOAuth(t.Context(), p)
+		if must(t, err); !panicked.Load() {
+			t.Fatal("nothing panicked")
+		}
+		again := p
+		again.Assertion = &auth.Assertion{ID: p.Assertion.ID, ExpiresAt: p.Assertion.ExpiresAt}
+		_, err = k.RefreshOAuth(t.Context(), again)
+		mustBe(t, "the same assertion in another request", err, auth.ErrClientUnknown)
+
+		// Case 2: the commit fails, for as long as the request is held, and the client sends the same again.
+		p.Text = out.RefreshToken.Reveal()
+		next()
+		f.commits.Store(true)
+		_, err = k.RefreshOAuth(t.Context(), p)
+		mustBe(t, "in trouble", err, auth.ErrUnavailable)
+		f.commits.Store(false)
+		time.Sleep(time.Minute / 2) // The store opens again.
+		again.Text, again.Assertion = p.Text, &auth.Assertion{ID: p.Assertion.ID, ExpiresAt: p.Assertion.ExpiresAt}
+		must(t, errorOf(k.RefreshOAuth(t.Context(), again)))
+	})
+}
+
+// Client credentials that are tried again inside are granted.
+func TestARetryInsideGrantsClientCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := providerWith(t, authtest.Options{RealClock: true, Idle: true})
+		var panicked atomic.Bool
+		reload(k, func(set *auth.Settings) {
+			set.Emit = func(e auth.Event) {
+				if !panicked.Swap(true) {
+					panic("a bug")
+				}
+			}
+		})
+		_, err := k.ClientCredentials(t.Context(), auth.ClientCredentialsParams{
+			Client: k.Settings.Clients[serviceID], Assertion: &auth.Assertion{ID: "jti", ExpiresAt: k.Now().Add(time.Minute)},
+		})
+		if must(t, err); !panicked.Load() {
+			t.Fatal("nothing panicked")
+		}
+	})
 }
