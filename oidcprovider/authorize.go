@@ -148,7 +148,7 @@ func (s *server) VerifyAuthRequest(ctx context.Context, r *op.Request[oidc.AuthR
 	case errors.Is(err, auth.ErrClientUnknown):
 		return nil, az.fail(http.StatusBadRequest, UnknownClient)
 	case err != nil:
-		s.o.note(callOf(ctx), err)
+		callOf(ctx).err = err
 		return nil, az.fail(http.StatusServiceUnavailable, Unavailable)
 	case !found.ReturnsTo(az.Get("redirect_uri")):
 		return nil, az.fail(http.StatusBadRequest, BadRedirect)
@@ -182,7 +182,7 @@ func (s *server) Authorize(ctx context.Context, r *op.ClientRequest[oidc.AuthReq
 		az.retryAfter = retryAfter(limited.RetryAfter)
 		return nil, az.fail(http.StatusTooManyRequests, TooManyRequests)
 	case err != nil:
-		s.o.note(call, err)
+		call.err = err
 		return nil, az.fail(http.StatusServiceUnavailable, Unavailable)
 	}
 	az.location = s.o.urls.Consent(g.ID.String())

@@ -167,7 +167,7 @@ func (o *OAuth) serveGuarded(w http.ResponseWriter, r *http.Request, g *guard) {
 	o.finish(w, a, c, g)
 }
 
-// serveRead reads a request and serves it.
+// serveRead reads a request and serves it. At the token endpoint trouble is held, wherever it is: at the client too.
 func (o *OAuth) serveRead(a *answer, r *http.Request, c *call, g *guard) {
 	c.from, c.arrived = o.From(r), o.Now()
 	if c.from.Unproven { // It may be a replay (RFC 8470 §5.2).
@@ -180,13 +180,33 @@ func (o *OAuth) serveRead(a *answer, r *http.Request, c *call, g *guard) {
 		return
 	}
 	c.form, c.authorization = in.Form, r.Header.Get("Authorization") != ""
-	g.serve(o, a, in)
+	serve := func(w http.ResponseWriter, r *http.Request) { g.serve(o, w, r) }
+	if c.endpoint != route.Token || c.polls() {
+		serve(a, in)
+		return
+	}
+	_ = o.Service.Hold(in.Context(), func(ctx context.Context) error {
+		*a, c.err = *newAnswer(), nil
+		a.attempt(in.WithContext(ctx), c, serve)
+		if c.spent {
+			return nil
+		}
+		return c.err
+	})
 }
 
-// serveInside runs a handler within its deadline. A panic is trouble.
+// serveInside runs a handler within its deadline, and logs its trouble. A caller who went away is not worth a line.
 func (o *OAuth) serveInside(a *answer, r *http.Request, c *call, serve http.HandlerFunc) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), apiDeadline)
 	defer cancel()
+	a.attempt(r.WithContext(ctx), c, serve)
+	if c.err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		o.note(c, c.err)
+	}
+}
+
+// attempt runs a handler. A panic is trouble.
+func (a *answer) attempt(r *http.Request, c *call, serve http.HandlerFunc) {
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -195,10 +215,10 @@ func (o *OAuth) serveInside(a *answer, r *http.Request, c *call, serve http.Hand
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
-		o.note(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		c.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		a.fail(http.StatusInternalServerError, "", "")
 	}()
-	serve(a, r.WithContext(ctx))
+	serve(a, r)
 }
 
 // finish sends an answer in its final form.
@@ -243,6 +263,8 @@ type call struct {
 	form          url.Values
 	authorization bool // an Authorization header came
 	retryAfter    string
+	err           error // the trouble it is in
+	spent         bool  // a code has been redeemed: it cannot be tried again
 
 	authorize *authorization // of a request to the authorization endpoint
 }
@@ -250,13 +272,18 @@ type call struct {
 // trouble answers where nothing was decided. What polls ends on anything but a JSON object that tells it to come back (RFC 8628
 // §3.5).
 func (c *call) trouble(w http.ResponseWriter, cors bool) {
-	if c.endpoint != route.Token || c.form.Get("grant_type") != auth.GrantTypeDeviceCode {
+	if !c.polls() {
 		trouble(w, cors)
 		return
 	}
 	a := newAnswer()
 	a.fail(http.StatusBadRequest, "slow_down", "")
 	a.send(w, cors)
+}
+
+// polls reports whether a device asks if it has been let in.
+func (c *call) polls() bool {
+	return c.endpoint == route.Token && c.form.Get("grant_type") == auth.GrantTypeDeviceCode
 }
 
 type callKey struct{}

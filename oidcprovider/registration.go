@@ -69,7 +69,7 @@ func (o *OAuth) register(w http.ResponseWriter, r *http.Request) {
 		reply, err = registrationReply(&made.Client, secret)
 	}
 	if err != nil {
-		o.note(c, err)
+		c.err = err
 		a.fail(http.StatusInternalServerError, "", "")
 		return
 	}

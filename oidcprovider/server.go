@@ -155,6 +155,7 @@ func (s *server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.Revoca
 
 // redeemed answers with a new session's tokens, and an id token if openid was granted (OIDC Core §3.1.3.3).
 func (s *server) redeemed(ctx context.Context, c *auth.Client, keys *auth.Keys, out *auth.Redeemed) (*op.Response, error) {
+	callOf(ctx).spent = true
 	idToken := ""
 	for _, sc := range out.Scope {
 		if sc != scopeOpenID {
@@ -208,12 +209,9 @@ func (s *server) tokenError(ctx context.Context, err error) error {
 	return s.trouble(ctx, err)
 }
 
-// trouble notes what is no verdict, and has the guard answer so. Nothing of it leaves. A caller who went away is not worth a
-// line.
+// trouble remembers what is no verdict, and has the guard answer so. Nothing of it leaves.
 func (s *server) trouble(ctx context.Context, err error) error {
-	if !errors.Is(ctx.Err(), context.Canceled) {
-		s.o.note(callOf(ctx), err)
-	}
+	callOf(ctx).err = err
 	return oidc.ErrServerError()
 }
 

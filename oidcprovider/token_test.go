@@ -1,6 +1,7 @@
 package oidcprovider_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -303,11 +307,68 @@ func TestTOK16_E01_Trouble(t *testing.T) {
 			{"grant_type": {"refresh_token"}, "client_id": {c}, "refresh_token": {p.str("refresh_token")}},
 			exchange(c, "x"),
 		} {
+			began := time.Now()
 			q := e.form(t, "/oauth2/token", v)
+			if took := time.Since(began); took != 10*time.Second {
+				t.Errorf("took %v, want it held for 10 s", took)
+			}
 			if q.Code != 503 || q.Body.Len() != 0 || q.Header().Get("Retry-After") != "2" || q.Header().Get("Access-Control-Allow-Origin") != "*" ||
 				q.Header().Get("Content-Type") != "" {
 				t.Errorf("got %d %q %v", q.Code, q.Body, q.Header())
 			}
+		}
+	})
+}
+
+// TestE1_PanicOutsideTheUseCase: what panics where the client proves itself is held too. What panics after a code has been
+// redeemed is not: to try it again would call the code used.
+func TestE1_PanicOutsideTheUseCase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := newSigner(t, "k1")
+		e := edgeOn(t, authtest.Options{RealClock: true, Idle: true}, machines(t, key))
+		code := exchange("none", e.code(t, authorization("none", "openid")))
+		u, err := url.Parse(issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var began time.Time
+		var arrived bool // the clock has been asked when the request arrived, and panics when it is asked again
+		var broken time.Duration
+		core, logs := observer.New(zap.ErrorLevel)
+		e.oauth, err = oidcprovider.NewOAuth(oidcprovider.OAuthConfig{
+			Service: e.Service, Issuer: u, From: fromOf, Rand: rand.Reader, Log: zap.New(core),
+			Now: func() time.Time {
+				if arrived && time.Since(began) < broken {
+					panic("a bug")
+				}
+				arrived = true
+				return time.Now()
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tc := range []struct {
+			what         string
+			form         url.Values
+			broken, took time.Duration
+			status       int
+		}{
+			{"mended after 4 s", url.Values{"grant_type": {"client_credentials"}}, 4 * time.Second, 5 * time.Second, 200},
+			{"not mended", url.Values{"grant_type": {"client_credentials"}}, time.Minute, 10 * time.Second, 503},
+			{"after a code was redeemed", code, time.Minute, 0, 503},
+		} {
+			if !tc.form.Has("code") {
+				tc.form["client_assertion"], tc.form["client_assertion_type"] = []string{key.sign(t, e, "key", nil)}, []string{assertionType}
+			}
+			began, arrived, broken = time.Now(), false, tc.broken
+			p := e.form(t, "/oauth2/token", tc.form)
+			if took := time.Since(began).Round(time.Second); p.Code != tc.status || p.Code == 503 && p.Body.Len() != 0 || took != tc.took {
+				t.Errorf("%s: got %d %s after %v", tc.what, p.Code, p.Body, took)
+			}
+		}
+		if text, _ := logs.All()[0].ContextMap()["error"].(string); logs.Len() != 1 || !strings.Contains(text, "a bug") || !strings.Contains(text, "checkClaims") {
+			t.Errorf("logged %v, want the panic with its stack, once a minute", logs.All())
 		}
 	})
 }
