@@ -11,7 +11,6 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
-	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -102,7 +101,7 @@ func (s *server) DeviceAuthorization(ctx context.Context, r *op.ClientRequest[oi
 	if !c.of.May(auth.GrantTypeDeviceCode) {
 		return nil, oidc.ErrUnauthorizedClient().WithDescription("the client is not registered for this grant")
 	}
-	scope, err := deviceScope(&c.of, r.Form.Get("scope"))
+	scope, err := deviceScope(r.Form.Get("scope"))
 	if text, bad := isScopeError(err); bad {
 		return nil, oidc.ErrInvalidScope().WithDescription("%s", text)
 	}
@@ -123,26 +122,13 @@ func (s *server) DeviceAuthorization(ctx context.Context, r *op.ClientRequest[oi
 	}), nil
 }
 
-// deviceScope is what may be granted to a device: it names one (Matrix CS §device-authorization-flow). A client that nobody
-// vouches for gets no admin scopes in this way.
-func deviceScope(c *auth.Client, text string) ([]string, error) {
+// deviceScope is what is asked for a device: the scope names one (Matrix CS §device-authorization-flow).
+func deviceScope(text string) ([]string, error) {
 	scope, err := parseScope(text)
-	if err != nil {
-		return nil, err
+	if err == nil && !namesDevice(scope) {
+		err = errScopeNoDevice
 	}
-	if !namesDevice(scope) {
-		return nil, errScopeNoDevice
-	}
-	if c.Static {
-		return scope, nil
-	}
-	kept := scope[:0]
-	for _, sc := range scope {
-		if !mxid.IsAdminScope(sc) {
-			kept = append(kept, sc)
-		}
-	}
-	return kept, nil
+	return scope, err
 }
 
 // Revocation implements op.Server (RFC 7009, MSC4254).

@@ -218,17 +218,21 @@ func (s *Service) DecideDeviceGrant(ctx context.Context, p DecideDeviceParams) e
 	return nil
 }
 
-// fulfilDevice makes it a yes to a scope: not to more, which nobody was shown. An admin scope is dropped unless an operator
-// vouches for the client and the person has the right to it, and needs a password that was entered a moment ago.
+// GrantableToDevice is the part of a scope that a person can grant to a device: an admin scope takes the right to it, and a client
+// that an operator vouches for.
+func GrantableToDevice(scope []string, c *Client, admin bool) []string {
+	return Grantable(scope, admin && c.Static)
+}
+
+// fulfilDevice makes it a yes to a scope: not to more, which nobody was shown. An admin scope needs a password that was entered a
+// moment ago.
 func (s *Service) fulfilDevice(tx *store.Tx, d *store.DeviceGrant, bs *store.BrowserSession, user *store.User, scope []string) error {
 	if !isPart(scope, d.Scope) {
 		return ErrScopeDenied
 	}
 	set := s.settings.Load()
-	if _, static := set.Clients[d.ClientID]; !static {
-		scope = withoutAdmin(scope)
-	}
-	d.Scope = set.stillGranted(scope, user)
+	c := set.Clients[d.ClientID] // Else nobody vouches for it.
+	d.Scope = GrantableToDevice(scope, &c, set.admin(user))
 	if !adminAuthenticated(tx, bs, d.Scope) {
 		return ErrSignInNeeded
 	}

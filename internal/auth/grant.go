@@ -138,6 +138,14 @@ func isPart(scope, of []string) bool {
 	return len(scope) > 0 && !slices.ContainsFunc(scope, func(sc string) bool { return !slices.Contains(of, sc) })
 }
 
+// Grantable is the part of a scope that a person can grant: an admin scope takes the right to it.
+func Grantable(scope []string, admin bool) []string {
+	if admin || !slices.ContainsFunc(scope, mxid.IsAdminScope) {
+		return scope
+	}
+	return slices.DeleteFunc(slices.Clone(scope), mxid.IsAdminScope)
+}
+
 // AdminAuthFor is how old the password may be with which an admin scope is granted.
 const AdminAuthFor = 5 * time.Minute
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
@@ -185,17 +184,7 @@ func (p *RefreshParams) allowed(sess *store.Session) error {
 
 // stillGranted drops admin scopes to which the user has no right, or not any more.
 func (set *Settings) stillGranted(scope []string, u *store.User) []string {
-	if set.admin(u) {
-		return scope
-	}
-	return withoutAdmin(scope)
-}
-
-func withoutAdmin(scope []string) []string {
-	if !slices.ContainsFunc(scope, mxid.IsAdminScope) {
-		return scope
-	}
-	return slices.DeleteFunc(slices.Clone(scope), mxid.IsAdminScope)
+	return Grantable(scope, set.admin(u))
 }
 
 // tokenKinds are the kinds of a session's access and refresh tokens.

@@ -62,7 +62,7 @@ func (v *visit) decide(g *store.Grant, c *auth.Client, in *auth.SignedIn) (decis
 
 // decideScope decides for somebody who is signed in as the request demands.
 func (v *visit) decideScope(d decision, g *store.Grant, c *auth.Client, in *auth.SignedIn) (decision, error) {
-	if d.scope = grantable(g.Scope, in); len(d.scope) == 0 {
+	if d.scope = auth.Grantable(g.Scope, in.Admin); len(d.scope) == 0 {
 		return d.refuse("invalid_scope", "this person cannot grant any of the scope"), nil
 	}
 	if needsFreshPassword(d.scope, in, v.Now()) {
@@ -117,9 +117,4 @@ func signInNotice(g *store.Grant) string {
 		return "signin.notice.select"
 	}
 	return ""
-}
-
-// grantable is the part of a scope that a person can grant.
-func grantable(scope []string, in *auth.SignedIn) []string {
-	return slices.DeleteFunc(slices.Clone(scope), func(sc string) bool { return mxid.IsAdminScope(sc) && !in.Admin })
 }

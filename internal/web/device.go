@@ -119,7 +119,7 @@ func (v *visit) showDevice(status int, d *store.DeviceGrant, c *auth.Client, in 
 	if d.Status != store.GrantPending {
 		return v.showDecided(d, c)
 	}
-	scope := deviceScope(d, c, in)
+	scope := auth.GrantableToDevice(d.Scope, c, in.Admin)
 	view := deviceView{
 		frame:   v.frame("device.title"),
 		Asking:  v.program(c, ""),
@@ -177,7 +177,7 @@ func (v *visit) device() error {
 	}
 	var scope []string
 	if allow {
-		scope = deviceScope(&d, &c, in)
+		scope = auth.GrantableToDevice(d.Scope, &c, in.Admin)
 		if needsFreshPassword(scope, in, v.Now()) {
 			return v.redirect(here.signIn())
 		}
@@ -205,15 +205,6 @@ func (v *visit) deviceAnswer() (allow bool, err error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("%w: no decision", errBadForm)
-}
-
-// deviceScope is what a person can grant to a device: rights over the server only if an operator vouches for its program.
-func deviceScope(d *store.DeviceGrant, c *auth.Client, in *auth.SignedIn) []string {
-	scope := grantable(d.Scope, in)
-	if c.Static {
-		return scope
-	}
-	return slices.DeleteFunc(scope, mxid.IsAdminScope)
 }
 
 // needsFreshPassword reports whether a scope has rights over the server and the password is not recent enough for them.

@@ -117,7 +117,7 @@ func (v *visit) signInForDevice(view *signInView, to destination, in *auth.Signe
 		return false, err
 	}
 	view.Asking = v.program(&c, "")
-	stale := in != nil && d.Status == store.GrantPending && needsFreshPassword(deviceScope(&d, &c, in), in, v.Now())
+	stale := in != nil && d.Status == store.GrantPending && needsFreshPassword(auth.GrantableToDevice(d.Scope, &c, in.Admin), in, v.Now())
 	return in == nil || stale, nil
 }
 
