@@ -73,8 +73,8 @@ func (s *Service) grantOf(tx *store.Tx, id ulid.ULID, browser store.Digest) (sto
 // ApproveGrant is the signed-in person's yes. Its code is derived from the browser's cookie, the grant and the person: a
 // double click gives the same code. Only its hash is kept.
 //
-// As Grant; ErrSignInNeeded (none, or not recent enough), ErrScopeDenied, ErrDone (decided, and the code redeemed or too old).
-// Gate: the Update that fulfils the pending grant.
+// As Grant; ErrSignInNeeded (none, or not recent enough), ErrScopeDenied, ErrDone (decided, and the code redeemed or too old;
+// here is the request as it was decided). Gate: the Update that fulfils the pending grant.
 func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, error) {
 	var out Approved
 	var user store.User
@@ -102,6 +102,9 @@ func (s *Service) ApproveGrant(ctx context.Context, p ApproveParams) (Approved, 
 		first = true
 		return s.fulfil(tx, &out, &c, &bs, &user, p.Scope)
 	})
+	if errors.Is(err, ErrDone) {
+		return Approved{Grant: out.Grant}, err
+	}
 	if err != nil {
 		return Approved{}, notFound(err, "no such request")
 	}
@@ -163,7 +166,7 @@ func codeOf(b Browser, grant, user ulid.ULID) token.Secret {
 	return token.NewSecret(new(big.Int).SetBytes(mac.Sum(nil)).Text(62))
 }
 
-// DenyGrant is the person's no. It may be repeated. As Grant; ErrDone (approved before).
+// DenyGrant is the person's no. It may be repeated. As Grant; ErrDone (decided otherwise before, and here is how).
 func (s *Service) DenyGrant(ctx context.Context, p DenyParams) (store.Grant, error) {
 	var g store.Grant
 	first := false
@@ -190,7 +193,7 @@ func (s *Service) DenyGrant(ctx context.Context, p DenyParams) (store.Grant, err
 }
 
 // FailGrant is the end of a request in which there is nothing to decide: its client is told why, and no more. Who fails it again
-// gets it as it failed. As Grant; ErrDone (decided before).
+// gets it as it failed. As Grant; ErrDone (decided before, and here is how).
 func (s *Service) FailGrant(ctx context.Context, id ulid.ULID, browser store.Digest, why store.Failure) (store.Grant, error) {
 	var g store.Grant
 	err := s.spareUpdate(ctx, func(tx *store.Tx) (err error) {

@@ -181,7 +181,7 @@ func (v *visit) cancel(g *store.Grant, c *auth.Client, in *auth.SignedIn) error 
 	}
 	denied, err := v.Service.DenyGrant(v.r.Context(), p)
 	if errors.Is(err, auth.ErrDone) {
-		return v.answered(g, c, in)
+		return v.answered(&denied, c, in)
 	}
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (v *visit) refuse(g *store.Grant, c *auth.Client, in *auth.SignedIn, d deci
 	}
 	failed, err := v.Service.FailGrant(v.r.Context(), g.ID, v.browser.Digest(), store.Failure{Error: d.code, Description: d.text})
 	if errors.Is(err, auth.ErrDone) {
-		return v.answered(g, c, in)
+		return v.answered(&failed, c, in)
 	}
 	if err != nil {
 		return err
@@ -240,7 +240,7 @@ func (v *visit) approve(g *store.Grant, c *auth.Client, in *auth.SignedIn, scope
 	})
 	switch {
 	case errors.Is(err, auth.ErrDone):
-		return v.answered(g, c, in)
+		return v.answered(&a.Grant, c, in)
 	case errors.Is(err, auth.ErrSignInNeeded), errors.Is(err, auth.ErrScopeDenied): // Something has changed: decide anew.
 		return v.redirect(destination{toConsent, g.ID.String()}.path())
 	case err != nil:

@@ -5,7 +5,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
@@ -449,5 +451,46 @@ func TestAUZ23_E13_RedirectsLeaveAsRegistered(t *testing.T) {
 		if location := b.head.Get("Location"); !strings.HasPrefix(location, want[0]) {
 			t.Errorf("%s: got %s", uri, location)
 		}
+	}
+}
+
+// Two tabs answer at the same moment: the second is told what the first one said.
+func TestAnswersInTwoTabs(t *testing.T) {
+	for _, tc := range []struct {
+		first, second string
+		told          string
+	}{
+		{"allow", "cancel", "You allowed App to use your account."},
+		{"cancel", "allow", "App cannot use your account."},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t, authtest.Options{RealClock: true, Idle: true})
+			s.MustAddUser(t, "alice")
+			c := s.client(t, store.Client{Name: "App"})
+			b := s.signedInSurfer(t, "alice")
+			b.get(b.start(c, store.Grant{Scope: matrixScope}))
+			b.expect(http.StatusOK, "Allow App to use your account?")
+			busy := make(chan struct{})
+			var waiting sync.WaitGroup
+			waiting.Go(func() {
+				if err := s.DB.Update(t.Context(), func(*store.Tx) error { <-busy; return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+			second := *b
+			synctest.Wait()
+			waiting.Go(func() { b.press(tc.first, nil) })
+			synctest.Wait()
+			waiting.Go(func() { second.press(tc.second, nil) })
+			synctest.Wait()
+			close(busy)
+			waiting.Wait()
+			b.away("https://app.example.com/cb?")
+			second.expect(http.StatusOK, tc.told)
+			second.press(tc.first, nil) // The page gives the answer again.
+			if got, want := second.head.Get("Location"), b.head.Get("Location"); got != want {
+				t.Errorf("%s, then %s: got %q again, want %q", tc.first, tc.second, got, want)
+			}
+		})
 	}
 }
