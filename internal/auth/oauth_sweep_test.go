@@ -584,3 +584,39 @@ func TestASignInUsedDuringASweepLivesOn(t *testing.T) {
 		}
 	})
 }
+
+// A client that nobody has used for a week lives on if it gets a session between a sweep's look at it and its Update.
+func TestAClientUsedDuringASweepLivesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := providerWith(t, authtest.Options{RealClock: true, Idle: true})
+		used, idle := mustRegister(t, k, public("used")), mustRegister(t, k, public("idle"))
+		change := func(change func(now time.Time, c *store.Client), clients ...auth.Client) func(*store.Tx) error {
+			return func(tx *store.Tx) error {
+				for i := range clients {
+					c, err := tx.Client(clients[i].ID)
+					must(t, err)
+					change(tx.Now(), &c)
+					must(t, tx.UpdateClient(c))
+				}
+				return nil
+			}
+		}
+		weekAgo := func(now time.Time, c *store.Client) { c.RegisteredAt = now.Add(-7*24*time.Hour - time.Second) }
+		use := func(now time.Time, c *store.Client) { c.UsedAt = now }
+		time.Sleep(time.Hour + time.Second) // Ages are to be believed.
+		must(t, k.DB.Update(t.Context(), change(weekAgo, used, idle)))
+		looked := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error { <-looked; return change(use, used)(tx) }))
+		})
+		synctest.Wait()
+		wg.Go(func() { must(t, k.SweepOAuth(t.Context())) })
+		synctest.Wait() // The sweep has looked, and waits for its Update.
+		close(looked)
+		wg.Wait()
+		if !hasClient(t, k, used) || hasClient(t, k, idle) {
+			t.Errorf("got the used client %v and the other one %v, want the used one alone", hasClient(t, k, used), hasClient(t, k, idle))
+		}
+	})
+}
