@@ -25,22 +25,25 @@ func (s *Service) OwnSessions(_ context.Context, in SignedIn) ([]SessionInfo, er
 
 // OwnSessionOn finds the live session of a signed-in person on a device, with when it was last seen. ErrNotFound: there is none.
 func (s *Service) OwnSessionOn(_ context.Context, in SignedIn, device mxid.DeviceID) (info SessionInfo, err error) {
+	var unread failures
 	err = s.DB.View(func(tx *store.Tx) error {
 		sess, err := tx.SessionByDevice(in.User.ID, device)
 		if err != nil {
 			return err
 		}
-		info, err = s.sessionInfo(tx, sess)
+		info, err = s.sessionInfo(tx, sess, &unread)
 		return err
 	})
+	s.logUnread(&unread)
 	return info, notFound(err, "no such session")
 }
 
 // OtherSignIns lists the sign-ins of a signed-in person at our pages in other browsers, oldest first.
 func (s *Service) OtherSignIns(_ context.Context, in SignedIn) ([]store.BrowserSession, error) {
 	var others []store.BrowserSession
+	var unread failures
 	err := s.DB.View(func(tx *store.Tx) error {
-		for bs, err := range tx.BrowserSessionsOf(in.User.ID) {
+		for bs, err := range known(tx.BrowserSessionsOf(in.User.ID), &unread) {
 			if err != nil {
 				return err
 			}
@@ -50,6 +53,7 @@ func (s *Service) OtherSignIns(_ context.Context, in SignedIn) ([]store.BrowserS
 		}
 		return nil
 	})
+	s.logUnread(&unread)
 	return others, err
 }
 

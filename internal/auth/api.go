@@ -140,7 +140,7 @@ type UserInfo struct {
 // SessionInfo is a session as the administrator sees it.
 type SessionInfo struct {
 	store.Session
-	Owner    mxid.UserID // empty: a client's own session
+	Owner    mxid.UserID // empty: a client's own session, or its user cannot be read
 	LastSeen store.LastSeen
 }
 

@@ -34,8 +34,9 @@ func (s *Service) KeyList() iter.Seq2[KeyInfo, error] {
 }
 
 func (s *Service) keyList() (list []KeyInfo, err error) {
+	var unread failures
 	err = s.DB.View(func(tx *store.Tx) error {
-		for rec, err := range tx.SigningKeys() {
+		for rec, err := range known(tx.SigningKeys(), &unread) {
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,7 @@ func (s *Service) keyList() (list []KeyInfo, err error) {
 		}
 		return nil
 	})
+	s.logUnread(&unread)
 	slices.SortStableFunc(list, func(a, b KeyInfo) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	return list, err
 }

@@ -44,7 +44,7 @@ type PublicKey struct {
 	Public    crypto.PublicKey
 }
 
-// Keys returns the signing keys, and makes those that are missing. They are not to be changed.
+// Keys returns the signing keys, and makes those that are missing, or cannot be read. They are not to be changed.
 func (s *Service) Keys(ctx context.Context) (Keys, error) {
 	k, err := s.readKeys()
 	if err != nil || len(k.Signing) == len(signingAlgorithms) {
@@ -85,8 +85,9 @@ func (s *Service) readKeys() (Keys, error) {
 
 func (s *Service) loadKeys() (Keys, error) {
 	k := Keys{Signing: make(map[string]SigningKey)}
+	var unread failures
 	err := s.DB.View(func(tx *store.Tx) error {
-		for rec, err := range tx.SigningKeys() {
+		for rec, err := range known(tx.SigningKeys(), &unread) {
 			if err != nil {
 				return err
 			}
@@ -96,6 +97,7 @@ func (s *Service) loadKeys() (Keys, error) {
 		}
 		return nil
 	})
+	s.logUnread(&unread)
 	return k, err
 }
 
@@ -151,7 +153,7 @@ func (s *Service) makeKeys(ctx context.Context, rotate bool) error {
 	return s.update(ctx, func(tx *store.Tx) error {
 		tx.OnCommit(func() { s.keys.changes.Add(1) })
 		old := make(map[string]store.SigningKey)
-		for rec, err := range tx.SigningKeys() {
+		for rec, err := range known(tx.SigningKeys(), new(failures)) {
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/oklog/ulid/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
@@ -15,34 +16,34 @@ const page = 256
 
 // User returns one user. ErrNotFound: there is none.
 func (s *Service) User(l mxid.Localpart) (info UserInfo, err error) {
+	var unread failures
 	err = s.DB.View(func(tx *store.Tx) error {
 		u, err := tx.UserByLocalpart(l)
 		if err != nil {
 			return err
 		}
-		info, err = s.userInfo(tx, u)
+		info, err = s.userInfo(tx, u, &unread)
 		return err
 	})
+	s.logUnread(&unread)
 	return info, notFound(err, "no such user")
 }
 
-func (s *Service) userInfo(tx *store.Tx, u store.User) (UserInfo, error) {
+func (s *Service) userInfo(tx *store.Tx, u store.User, unread *failures) (UserInfo, error) {
 	_, err := tx.Password(u.ID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return UserInfo{}, err
-	}
-	return UserInfo{User: u, UserID: s.userID(u.Localpart), HasPassword: err == nil}, nil
+	has := !errors.Is(err, store.ErrNotFound)
+	return UserInfo{User: u, UserID: s.userID(u.Localpart), HasPassword: has}, unread.passOver(ignoreNotFound(err))
 }
 
 // Users yields all users, oldest first.
 func (s *Service) Users() iter.Seq2[UserInfo, error] {
-	return paged(s.DB, func(tx *store.Tx, after ulid.ULID) ([]UserInfo, ulid.ULID, error) {
+	return paged(s, func(tx *store.Tx, after ulid.ULID, unread *failures) ([]UserInfo, ulid.ULID, error) {
 		var out []UserInfo
-		for u, err := range tx.Users(after) {
+		for u, err := range known(tx.Users(after), unread) {
 			if err != nil {
 				return nil, after, err
 			}
-			info, err := s.userInfo(tx, u)
+			info, err := s.userInfo(tx, u, unread)
 			if err != nil {
 				return nil, after, err
 			}
@@ -60,15 +61,15 @@ func (s *Service) Sessions(l mxid.Localpart) iter.Seq2[SessionInfo, error] {
 	if l != "" {
 		return s.sessionsOf(l)
 	}
-	return paged(s.DB, func(tx *store.Tx, after ulid.ULID) ([]SessionInfo, ulid.ULID, error) {
+	return paged(s, func(tx *store.Tx, after ulid.ULID, unread *failures) ([]SessionInfo, ulid.ULID, error) {
 		var out []SessionInfo
 		read := 0
-		for sess, err := range tx.Sessions(after) {
+		for sess, err := range known(tx.Sessions(after), unread) {
 			if err != nil {
 				return nil, after, err
 			}
 			if !sess.Ended() {
-				info, err := s.sessionInfo(tx, sess)
+				info, err := s.sessionInfo(tx, sess, unread)
 				if err != nil {
 					return nil, after, err
 				}
@@ -83,17 +84,17 @@ func (s *Service) Sessions(l mxid.Localpart) iter.Seq2[SessionInfo, error] {
 }
 
 func (s *Service) sessionsOf(l mxid.Localpart) iter.Seq2[SessionInfo, error] {
-	return paged(s.DB, func(tx *store.Tx, after ulid.ULID) ([]SessionInfo, ulid.ULID, error) {
+	return paged(s, func(tx *store.Tx, after ulid.ULID, unread *failures) ([]SessionInfo, ulid.ULID, error) {
 		u, err := tx.UserByLocalpart(l)
 		if err != nil {
 			return nil, after, notFound(err, "no such user")
 		}
 		var out []SessionInfo
-		for sess, err := range tx.LiveSessions(u.ID) {
+		for sess, err := range known(tx.LiveSessions(u.ID), unread) {
 			if err != nil {
 				return nil, after, err
 			}
-			info, err := s.sessionInfo(tx, sess)
+			info, err := s.sessionInfo(tx, sess, unread)
 			if err != nil {
 				return nil, after, err
 			}
@@ -103,11 +104,11 @@ func (s *Service) sessionsOf(l mxid.Localpart) iter.Seq2[SessionInfo, error] {
 	})
 }
 
-// sessionInfo adds a session's owner and the newest of its recorded and its unsaved activity.
-func (s *Service) sessionInfo(tx *store.Tx, sess store.Session) (SessionInfo, error) {
+// sessionInfo adds a session's owner and the newest of its recorded and its unsaved activity, as far as they can be read.
+func (s *Service) sessionInfo(tx *store.Tx, sess store.Session, unread *failures) (SessionInfo, error) {
 	info := SessionInfo{Session: sess}
 	seen, err := tx.LastSeen(sess.ID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := unread.passOver(ignoreNotFound(err)); err != nil {
 		return info, err
 	}
 	info.LastSeen = s.live.newest(sess.AccessHandle, seen)
@@ -116,19 +117,22 @@ func (s *Service) sessionInfo(tx *store.Tx, sess store.Session) (SessionInfo, er
 	}
 	u, err := tx.User(sess.UserID)
 	info.Owner = s.userID(u.Localpart)
-	return info, err
+	return info, unread.passOver(err)
 }
 
-// paged yields what read returns, one snapshot a page, until read returns the zero ID.
-func paged[T any](db *store.DB, read func(tx *store.Tx, after ulid.ULID) ([]T, ulid.ULID, error)) iter.Seq2[T, error] {
+// paged yields what read returns, one snapshot a page, until read returns the zero ID. What could not be read is logged: a list is
+// there to find out what to do, with the rest too.
+func paged[T any](s *Service, read func(tx *store.Tx, after ulid.ULID, unread *failures) ([]T, ulid.ULID, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var after ulid.ULID
 		for {
 			var items []T
-			err := db.View(func(tx *store.Tx) (err error) {
-				items, after, err = read(tx, after)
+			var unread failures
+			err := s.DB.View(func(tx *store.Tx) (err error) {
+				items, after, err = read(tx, after, &unread)
 				return err
 			})
+			s.logUnread(&unread)
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -143,5 +147,12 @@ func paged[T any](db *store.DB, read func(tx *store.Tx, after ulid.ULID) ([]T, u
 				return
 			}
 		}
+	}
+}
+
+// logUnread tells the operator what a list lacks.
+func (s *Service) logUnread(unread *failures) {
+	if unread.n > 0 {
+		s.settings.Load().Log.Error("a list is incomplete, some records cannot be read", zap.Error(unread.err()))
 	}
 }

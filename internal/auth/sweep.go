@@ -231,7 +231,7 @@ func inHalves[T any](all []T, do func([]T) error, failed func([]T, error)) {
 	}
 }
 
-// failures are what a chore left undone while it went on with the rest.
+// failures are what a chore or a list left out while it went on with the rest.
 type failures struct {
 	first []error
 	n     int
@@ -249,13 +249,21 @@ func (f *failures) add(err error) {
 	}
 }
 
-// known leaves out the records that cannot be read: they must not stop a chore.
+// passOver notes what cannot be read, and returns any other error.
+func (f *failures) passOver(err error) error {
+	if errors.Is(err, store.ErrCorrupt) {
+		f.add(err)
+		return nil
+	}
+	return err
+}
+
+// known leaves out the records that cannot be read: they must not stop a chore, or a list.
 func known[T any](all iter.Seq2[T, error], failed *failures) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for record, err := range all {
-			if errors.Is(err, store.ErrCorrupt) {
-				failed.add(err)
-			} else if !yield(record, err) {
+			passed := err != nil && failed.passOver(err) == nil
+			if !passed && !yield(record, err) {
 				return
 			}
 		}
