@@ -72,8 +72,9 @@ func TestGolden(t *testing.T) {
 	checkGolden(t, &sessions, "session_least", Session{ID: testID(1), Kind: SessionClient, AccessHandle: testHandle('a', 1), CreatedAt: testTime})
 	checkGolden(t, &lastSeens, "last_seen", LastSeen{SessionID: testID(1), At: testTime, Addr: "192.0.2.1", UserAgent: "test/1 \xff"})
 	checkGolden(t, &jobs, "job", Job{
-		UserID: testID(1), Account: 5, Devices: []JobDevice{{ID: "A", Revision: 6}, {ID: "B", Revision: 1 << 40}}, CreatedAt: testTime,
+		UserID: testID(1), DeviceID: "A", Revision: 1 << 40, CreatedAt: testTime,
 	})
+	checkGolden(t, &jobs, "job_account", Job{UserID: testID(1), Revision: 5, CreatedAt: testTime})
 	checkGolden(t, &metas, "meta", meta{Name: "name", Value: []byte{1, 2, 3}})
 }
 

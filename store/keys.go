@@ -22,7 +22,7 @@ import (
 //	o Consent      user16 ‖ sha256(scope) ‖ client              –
 //	n Assertion    sha256(client ‖ 0 ‖ jti)                     –
 //	k SigningKey   kid            –
-//	j Job          user16         –
+//	j Job          user16 ‖ "a" (account), user16 ‖ "d" ‖ device
 //	m Meta         name           –
 //
 // Reserved for what comes later: u.2u normalised e-mail · i imported token sha256 · l LoginToken sha256. A letter or an index

@@ -18,7 +18,7 @@ func everyKey() [][]byte {
 		uniqueKey('s', sessionByDevice, device),
 		uniqueKey('s', sessionByAccess, handle[:]), uniqueKey('s', sessionByRefresh, handle[:]),
 		entryKey('s', sessionByUserEnded, user[:], id[:]), entryKey('s', sessionByClient, []byte("client"), id[:]),
-		recordKey('t', id[:]), recordKey('j', user[:]), recordKey('m', []byte("format")),
+		recordKey('t', id[:]), recordKey('j', jobKey(user, "")), recordKey('j', jobKey(user, "DEVICE")), recordKey('m', []byte("format")),
 		recordKey('b', id[:]), entryKey('b', browserSessionByUser, user[:], id[:]), uniqueKey('b', browserSessionByCookie, sum[:]),
 		recordKey('g', id[:]), uniqueKey('g', grantByCode, sum[:]),
 		recordKey('d', id[:]), uniqueKey('d', deviceGrantByDeviceCode, sum[:]), uniqueKey('d', deviceGrantByUserCode, []byte("BCDFGHJK")),
@@ -57,7 +57,7 @@ func TestKeysThatAreNone(t *testing.T) {
 		nil, {'u'}, {'u', 0}, {'x', 0, 1}, {'u', 9, 'a'}, {'u', 1}, {'u', 1, 'a', 0}, recordKey('u', id[:15]), recordKey('u', append(id[:], 0)),
 		uniqueKey('s', sessionByDevice, id[:]), entryKey('s', sessionByUserLive, id[:8], id[:]), uniqueKey('s', sessionByUserLive, id[:]),
 		uniqueKey('s', 3, []byte("client")), entryKey('s', 3, nil, id[:]), entryKey('s', 3, []byte("a\x00b"), id[:]),
-		recordKey('c', nil), recordKey('c', []byte("a\x00b")), recordKey('n', id[:]), recordKey('o', append(id[:], make([]byte, widthDigest)...)),
+		recordKey('c', nil), recordKey('c', []byte("a\x00b")), recordKey('n', id[:]), recordKey('j', id[:]), recordKey('o', append(id[:], make([]byte, widthDigest)...)),
 		uniqueKey('g', 1, id[:]), uniqueKey('d', 2, nil), recordKey('k', nil), uniqueKey('u', 1, bytes.Repeat([]byte{'a'}, maxText+1)),
 	} {
 		if k, err := parseKey(b); err == nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type model struct {
 	passwords map[ulid.ULID]Password
 	sessions  map[ulid.ULID]Session
 	lastSeens map[ulid.ULID]LastSeen
-	jobs      map[ulid.ULID]Job
+	jobs      map[ulid.ULID]Job // on a device each
 }
 
 func newModel() *model {
@@ -112,16 +113,21 @@ func step(t *testing.T, rng *rand.Rand, tx *Tx, m *model) {
 		m.lastSeens[id] = l
 		got = errors.Join(tx.PutPassword(p), tx.PutLastSeen(l))
 	case 10:
-		got = errors.Join(tx.RemovePassword(id), tx.RemoveLastSeen(id), tx.RemoveJob(id))
+		got = errors.Join(tx.RemovePassword(id), tx.RemoveLastSeen(id), tx.RemoveJob(id, modelDevice(id)))
 		want = errors.Join(remove(m.passwords, id, false), remove(m.lastSeens, id, false), remove(m.jobs, id, false))
 	case 11:
-		j := Job{UserID: id, Account: tx.Revision(), Devices: []JobDevice{{ID: "D", Revision: 1}}, CreatedAt: randomTime(rng)}
+		j := Job{UserID: id, DeviceID: modelDevice(id), Revision: tx.Revision(), CreatedAt: randomTime(rng)}
 		m.jobs[id] = j
 		got = tx.PutJob(j)
 	}
 	if !errors.Is(got, want) {
 		t.Fatalf("step %d on %v: got %v, want %v", what, id, got, want)
 	}
+}
+
+// modelDevice is the device that a user's job is about; some are about the account.
+func modelDevice(user ulid.ULID) mxid.DeviceID {
+	return mxid.DeviceID(strings.Repeat("D", int(user[15])%3))
 }
 
 func randomTime(rng *rand.Rand) time.Time {
@@ -168,7 +174,11 @@ func compare(t *testing.T, tx *Tx, m *model) {
 		checkAll(t, "of a client", tx.SessionsOfClient(client), sorted(m.sessions, func(s Session) bool { return s.ClientID == client }))
 		checkOne(t, "password", tx.Password, m.passwords, id)
 		checkOne(t, "last seen", tx.LastSeen, m.lastSeens, id)
-		checkOne(t, "job", tx.Job, m.jobs, id)
+		checkAll(t, "jobs of a user", tx.JobsOf(id, ""), sorted(m.jobs, func(j Job) bool { return j.UserID == id }))
+		_, there := m.jobs[id]
+		if has, err := tx.HasJob(id, modelDevice(id)); err != nil || has != there {
+			t.Fatalf("job %v: got %v, %v, there %v", id, has, err, there)
+		}
 		checkOne(t, "user", tx.User, m.users, id)
 		checkOne(t, "session", tx.Session, m.sessions, id)
 	}

@@ -42,17 +42,11 @@ type LastSeen struct {
 	UserAgent string    `cbor:"4,keyasint,omitempty"`
 }
 
-// Job asks for one user to be reconciled with Synapse: what to do is decided from the state at the time it runs.
-// It goes with its last entry.
+// Job asks for a user's account, or one of the user's devices, to be reconciled with Synapse: what to do is decided from the state
+// at the time it runs. A user has one for each of them that is listed, however many that are.
 type Job struct {
-	UserID    ulid.ULID   `cbor:"1,keyasint"`
-	Account   uint64      `cbor:"2,keyasint,omitempty"` // revision that listed the account; 0: not listed
-	Devices   []JobDevice `cbor:"3,keyasint,omitempty"` // sorted by device, unique
-	CreatedAt time.Time   `cbor:"4,keyasint"`
-}
-
-// JobDevice is a device to look at: it is deleted at Synapse unless a live session holds it.
-type JobDevice struct {
-	ID       mxid.DeviceID `cbor:"1,keyasint"`
-	Revision uint64        `cbor:"2,keyasint"` // revision that listed it
+	UserID    ulid.ULID     `cbor:"1,keyasint"`
+	DeviceID  mxid.DeviceID `cbor:"5,keyasint,omitempty"` // it is deleted at Synapse unless a live session holds it; empty: the account
+	Revision  uint64        `cbor:"6,keyasint"`           // that listed it last
+	CreatedAt time.Time     `cbor:"4,keyasint"`           // when it was listed last
 }

@@ -203,28 +203,41 @@ func (t *table[T]) update(tx *Tx, record *T) error {
 	return t.put(tx, old, record)
 }
 
-// upsert writes a record, whether it is there or not.
+// upsert writes a record, whether it is there or not, or cannot be read: that is as good as none in a table without indices.
 func (t *table[T]) upsert(tx *Tx, record *T) error {
 	if err := tx.writable(); err != nil {
 		return err
 	}
 	old, err := t.read(tx, t.pk(record))
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) && !(errors.Is(err, ErrCorrupt) && len(t.indices) == 0) {
 		return err
 	}
 	return t.put(tx, old, record)
 }
 
-// remove deletes a record with its index entries, or gives ErrNotFound.
+// remove deletes a record with its index entries, or gives ErrNotFound. Without indices it need not be readable.
 func (t *table[T]) remove(tx *Tx, pk []byte) error {
 	if err := tx.writable(); err != nil {
 		return err
+	}
+	if len(t.indices) == 0 {
+		return t.removeOnly(tx, pk)
 	}
 	old, err := t.read(tx, pk)
 	if err != nil {
 		return err
 	}
 	return t.put(tx, old, nil)
+}
+
+// removeOnly deletes a record that is in no index.
+func (t *table[T]) removeOnly(tx *Tx, pk []byte) error {
+	key := recordKey(t.id, pk)
+	_, err := tx.get(key)
+	if err == nil {
+		tx.set(key, nil)
+	}
+	return err
 }
 
 // put replaces a record by another one with the same primary key, and moves the index entries that change. old is none for a new

@@ -41,8 +41,8 @@ var (
 		times: func(l *LastSeen) []*time.Time { return []*time.Time{&l.At} },
 	}
 	jobs = table[Job]{
-		id: 'j', name: "jobs", pkShape: layout{widthID},
-		pk:    func(j *Job) []byte { return j.UserID[:] },
+		id: 'j', name: "jobs", pkShape: layout{widthID, text},
+		pk:    func(j *Job) []byte { return jobKey(j.UserID, j.DeviceID) },
 		times: func(j *Job) []*time.Time { return []*time.Time{&j.CreatedAt} },
 	}
 	metas = table[meta]{

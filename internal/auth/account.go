@@ -90,7 +90,7 @@ func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, 
 func (s *Service) EndOtherSessions(ctx context.Context, in SignedIn, from From) (int, error) {
 	e := ending{
 		reason: "ended_by_user", signIn: in.Session.ID,
-		stays: func(sess *store.Session) bool { return sess.Approver == in.Session.ID },
+		ends: func(sess *store.Session) bool { return sess.Approver != in.Session.ID },
 	}
 	if err := s.update(ctx, func(tx *store.Tx) error { return s.beginEnding(tx, &e, in.User.ID) }); err != nil {
 		return 0, err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -12,17 +13,20 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
+	"github.com/caddy-matrix/caddy-matrix-auth/internal/mxid"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/token"
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-// damaged is a kit after the disk has spoiled records: everything under the IDs, of the kinds (store/keys.go).
+// damaged is a kit after the disk has spoiled records: everything under the IDs, of the kinds (store/keys.go), and something there
+// if there was nothing.
 func damaged(t *testing.T, k *authtest.Kit, o authtest.Options, kinds string, ids ...ulid.ULID) *authtest.Kit {
 	t.Helper()
 	must(t, k.DB.Close())
@@ -32,12 +36,29 @@ func damaged(t *testing.T, k *authtest.Kit, o authtest.Options, kinds string, id
 	txn := db.NewTransactionAt(revision, true)
 	for _, kind := range kinds {
 		for _, id := range ids {
-			must(t, txn.Set(append([]byte{byte(kind), 0}, id[:]...), []byte("spoiled")))
+			for _, key := range keysUnder(db, append([]byte{byte(kind), 0}, id[:]...), revision) {
+				must(t, txn.Set(key, []byte("spoiled")))
+			}
 		}
 	}
 	must(t, txn.CommitAt(revision+1, nil))
 	must(t, db.Close())
 	return authtest.NewService(t, o)
+}
+
+// keysUnder are the keys with a prefix, or if there are none the prefix.
+func keysUnder(db *badger.DB, prefix []byte, revision uint64) (keys [][]byte) {
+	txn := db.NewTransactionAt(revision, false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		keys = append(keys, it.Item().KeyCopy(nil))
+	}
+	if keys == nil {
+		return [][]byte{prefix}
+	}
+	return keys
 }
 
 // A session that cannot be read does not keep the sweep from the others, and is named.
@@ -227,4 +248,262 @@ func TestJobsGoPastWhatCannotBeRead(t *testing.T) {
 	if lines := logs.TakeAll(); len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()), hex.EncodeToString(low[:])) {
 		t.Errorf("got %v, want one line that names the job", lines)
 	}
+}
+
+// A job says by its key what is to be looked at. One that cannot be read keeps no session from ending, and what it was about is done.
+func TestEndingGoesPastJobsThatCannotBeRead(t *testing.T) {
+	ways := maps.Clone(endings)
+	ways["end a session"] = func(ctx context.Context, k *authtest.Kit, _ auth.SignedIn, own auth.Tokens) error {
+		return k.EndSession(ctx, own.SessionID, "ended_by_admin")
+	}
+	ways["logout"] = func(ctx context.Context, k *authtest.Kit, _ auth.SignedIn, own auth.Tokens) error {
+		return k.Logout(ctx, own.AccessToken.Reveal(), auth.From{})
+	}
+	for name, end := range ways {
+		t.Run(name, func(t *testing.T) {
+			core, logs := observer.New(zap.ErrorLevel)
+			o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}, Log: zap.New(core)}
+			k, in := withJobs(t, o)
+			own := k.MustLogin(t, "alice", "PHONE")
+			k = damaged(t, k, o, "j", in.User.ID)
+			k.Synapse.AddUser("alice", "FIRST", "SECOND", "PHONE")
+			logs.TakeAll()
+			must(t, end(t.Context(), k, in, own))
+			mustJudge(t, k, "the session", own.AccessToken, auth.Unknown)
+			if got := k.Synapse.Devices("alice"); len(got) != 0 || len(jobs(t, k)) != 0 {
+				t.Errorf("got devices %v and jobs %v, want none", got, jobs(t, k))
+			}
+			if lines := logs.TakeAll(); len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()), hex.EncodeToString(in.User.ID[:])) {
+				t.Errorf("got %v, want one line that names the jobs", lines)
+			}
+		})
+	}
+}
+
+// withJobs is a kit with alice, who is signed in at our pages, and jobs about two of her devices.
+func withJobs(t *testing.T, o authtest.Options) (*authtest.Kit, auth.SignedIn) {
+	t.Helper()
+	k := authtest.NewService(t, o)
+	alice := k.MustAddUser(t, "alice")
+	in, err := k.SignIn(t.Context(), signInParams("alice"))
+	must(t, err)
+	must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+		j := store.Job{UserID: alice.ID, DeviceID: "FIRST", Revision: tx.Revision(), CreatedAt: tx.Now()}
+		if err := tx.PutJob(j); err != nil {
+			return err
+		}
+		j.DeviceID = "SECOND"
+		return tx.PutJob(j)
+	}))
+	return k, in
+}
+
+// Nor does it keep anybody from logging in, on a new device or on one that was to go.
+func TestALoginGoesPastJobsThatCannotBeRead(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k, in := withJobs(t, o)
+	k = damaged(t, k, o, "j", in.User.ID)
+	k.Synapse.AddUser("alice", "FIRST", "SECOND")
+	k.MustLogin(t, "alice", "NEW")
+	k.MustLogin(t, "alice", "FIRST")
+	if diff := cmp.Diff([]string{"upsert_device", "delete_device", "upsert_device"}, ops(k)); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	k.MustRun(t)
+	waitFor(t, "the other device to go", func() bool { return slices.Equal(k.Synapse.Devices("alice"), []mxid.DeviceID{"FIRST", "NEW"}) })
+	waitFor(t, "the jobs to be done", func() bool { return k.Status().Jobs == 0 })
+	if got := jobs(t, k); len(got) != 0 {
+		t.Errorf("got jobs %v, want none", got)
+	}
+}
+
+// A session that cannot be read may hold its device, which stays for now, and keeps no other device.
+func TestReconcilingGoesPastSessionsThatCannotBeRead(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k := authtest.NewService(t, o)
+	alice := k.MustAddUser(t, "alice")
+	bad, other := k.MustLogin(t, "alice", "BAD"), k.MustLogin(t, "alice", "OTHER")
+	k = damaged(t, k, o, "s", bad.SessionID)
+	k.Synapse.AddUser("alice", "BAD", "OTHER")
+	must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.PutJob(store.Job{UserID: alice.ID, DeviceID: "BAD", Revision: tx.Revision(), CreatedAt: tx.Now()})
+	}))
+	must(t, k.Logout(t.Context(), other.AccessToken.Reveal(), auth.From{}))
+	if got := k.Synapse.Devices("alice"); !slices.Equal(got, []mxid.DeviceID{"BAD"}) {
+		t.Errorf("got devices %v, want the one in doubt alone", got)
+	}
+	if all := jobs(t, k); len(all) != 1 || all[0].DeviceID != "BAD" {
+		t.Errorf("got jobs %v, want that of the device in doubt", all)
+	}
+}
+
+// A password that cannot be read gives way to another one, or to none.
+func TestAPasswordThatCannotBeReadCanBeChanged(t *testing.T) {
+	const another = "another"
+	for name, change := range map[string]func(k *authtest.Kit) error{
+		"set": func(k *authtest.Kit) error {
+			return k.SetPassword(t.Context(), "alice", token.NewSecret(another), false)
+		},
+		"take away": func(k *authtest.Kit) error { return k.SetPassword(t.Context(), "alice", token.Secret{}, true) },
+		"deactivate and reactivate": func(k *authtest.Kit) error {
+			if err := k.Deactivate(t.Context(), "alice", false); err != nil {
+				return err
+			}
+			return k.Reactivate(t.Context(), "alice", token.NewSecret(another))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+			k := authtest.NewService(t, o)
+			alice := k.MustAddUser(t, "alice")
+			k = damaged(t, k, o, "p", alice.ID)
+			k.Synapse.AddUser("alice")
+			must(t, change(k))
+			p := authtest.LoginParams("alice", "PHONE")
+			p.Password = token.NewSecret(another)
+			if _, err := k.Login(t.Context(), p); (err == nil) != (name != "take away") {
+				t.Errorf("logging in: got %v", err)
+			}
+		})
+	}
+}
+
+// A list gives what can be read, and what cannot is in the log: an administrator has to see the rest.
+func TestListsGoPastWhatCannotBeRead(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}, Log: zap.New(core)}
+	k := authtest.NewService(t, o)
+	alice, bob := k.MustAddUser(t, "alice"), k.MustAddUser(t, "bob")
+	k.MustAddUser(t, "carol")
+	in, err := k.SignIn(t.Context(), signInParams("alice"))
+	must(t, err)
+	spoiled, err := k.SignIn(t.Context(), signInParams("alice"))
+	must(t, err)
+	other, err := k.SignIn(t.Context(), signInParams("alice"))
+	must(t, err)
+	bad, unseen, last := k.MustLogin(t, "alice", "A"), k.MustLogin(t, "alice", "B"), k.MustLogin(t, "carol", "C")
+	ofBob := k.MustLogin(t, "bob", "D")
+	for _, in := range []auth.Tokens{unseen, last} {
+		k.MustVerdict(t, in.AccessToken)
+	}
+	must(t, k.Flush(t.Context()))
+	keys, err := k.Keys(t.Context())
+	must(t, err)
+	k = damaged(t, k, o, "u", bob.ID)
+	k = damaged(t, k, o, "p", alice.ID)
+	k = damaged(t, k, o, "s", bad.SessionID)
+	k = damaged(t, k, o, "t", unseen.SessionID)
+	k = damaged(t, k, o, "b", spoiled.Session.ID)
+	k = damaged(t, k, o, "k", ulid.ULID{15: 1})
+	sessions := func(all iter.Seq2[auth.SessionInfo, error]) func() (list []string) {
+		return func() (list []string) {
+			for s, err := range all {
+				must(t, err)
+				list = append(list, fmt.Sprint(s.ID, " ", s.Owner, " ", !s.LastSeen.At.IsZero()))
+			}
+			return list
+		}
+	}
+	line := func(in auth.Tokens, owner mxid.UserID, seen bool) string {
+		return fmt.Sprint(in.SessionID, " ", owner, " ", seen)
+	}
+	ofAlice := line(unseen, alice.UserID, false)
+	for name, c := range map[string]struct {
+		list func() []string
+		want []string
+		logs []ulid.ULID
+	}{
+		"users": {
+			func() (list []string) {
+				for u, err := range k.Users() {
+					must(t, err)
+					list = append(list, fmt.Sprint(u.Localpart, " ", u.HasPassword))
+				}
+				return list
+			},
+			[]string{"alice true", "carol true"}, []ulid.ULID{bob.ID},
+		},
+		"one user": {
+			func() (list []string) {
+				u, err := k.User("alice")
+				must(t, err)
+				return []string{fmt.Sprint(u.Localpart, " ", u.HasPassword)}
+			},
+			[]string{"alice true"}, nil,
+		},
+		"all sessions": {
+			sessions(k.Sessions("")),
+			[]string{ofAlice, line(last, "@carol:example.org", true), line(ofBob, "", false)}, []ulid.ULID{bad.SessionID},
+		},
+		"a user's sessions": {sessions(k.Sessions("alice")), []string{ofAlice}, []ulid.ULID{bad.SessionID}},
+		"a person's own sessions": {
+			func() (list []string) {
+				all, err := k.OwnSessions(t.Context(), in)
+				must(t, err)
+				on, err := k.OwnSessionOn(t.Context(), in, "B")
+				must(t, err)
+				if len(all) != 1 || all[0].ID != on.ID {
+					t.Errorf("got %v and %v", all, on)
+				}
+				return []string{fmt.Sprint(on.ID, " ", on.Owner, " ", !on.LastSeen.At.IsZero())}
+			},
+			[]string{ofAlice}, []ulid.ULID{bad.SessionID},
+		},
+		"a person's other sign-ins": {
+			func() (list []string) {
+				all, err := k.OtherSignIns(t.Context(), in)
+				must(t, err)
+				for _, bs := range all {
+					list = append(list, bs.ID.String())
+				}
+				return list
+			},
+			[]string{other.Session.ID.String()}, []ulid.ULID{spoiled.Session.ID},
+		},
+		"keys": {
+			func() (list []string) {
+				for key, err := range k.KeyList() {
+					must(t, err)
+					list = append(list, key.ID)
+				}
+				return list
+			},
+			[]string{keys.Signing["RS256"].ID, keys.Signing["ES256"].ID},
+			[]ulid.ULID{{15: 1}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logs.TakeAll()
+			got := c.list()
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("list (-want +got):\n%s", diff)
+			}
+			lines := logs.TakeAll()
+			for _, id := range c.logs {
+				if !strings.Contains(fmt.Sprint(lines[0].ContextMap()), hex.EncodeToString(id[:])) {
+					t.Errorf("got %v, want a line that names %v", lines, id)
+				}
+			}
+			if len(lines) == 0 {
+				t.Error("nothing was logged")
+			}
+		})
+	}
+}
+
+// A signing key that cannot be read keeps nobody from signing in: there are others, or one is made.
+func TestKeysGoPastOneThatCannotBeRead(t *testing.T) {
+	o := authtest.Options{Idle: true, Store: store.Options{Dir: t.TempDir()}}
+	k := authtest.NewService(t, o)
+	before, err := k.Keys(t.Context())
+	must(t, err)
+	k = damaged(t, k, o, "k", ulid.ULID{15: 1})
+	after, err := k.Keys(t.Context())
+	must(t, err)
+	if len(after.Signing) != 2 || after.Signing["RS256"].ID != before.Signing["RS256"].ID {
+		t.Errorf("got %d keys, or another one, want those that can be read", len(after.Signing))
+	}
+	must(t, k.RotateKeys(t.Context()))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -20,26 +19,22 @@ const settleFor = 2 * time.Second
 // end ends a session in tx and asks for its device to be looked at.
 func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 	sess.End(tx.Now(), reason)
-	if err := s.putSession(tx, sess); err != nil {
+	if err := s.putSession(tx, sess); err != nil || sess.DeviceID == "" {
 		return err
 	}
-	if sess.DeviceID == "" {
-		return nil
-	}
 	s.wake(tx, sess.UserID)
-	return s.listDevices(tx, sess.UserID, sess.DeviceID)
+	return list(tx, sess.UserID, sess.DeviceID)
 }
 
 // ending is the end of what a user is signed in with: sessions, sign-ins at our pages, from which whoever has one could start
 // another session, and remembered decisions, by which one could start without a question. One transaction has its bounds and a
 // bot may have thousands of sessions, so it takes as many Updates as it needs. What one of them has ended stays ended, with its
-// devices on the user's job, and whoever asks again goes on from there. What ends is what was there at the first Update: a login
+// devices listed, and whoever asks again goes on from there. What ends is what was there at the first Update: a login
 // made since is another one.
 type ending struct {
 	reason string
-	stay   bool                      // all sessions do
-	stays  func(*store.Session) bool // whether one does; nil: it does not
-	last   ulid.ULID                 // the session that ends after all others
+	ends   func(*store.Session) bool // which sessions do; nil: none
+	last   ulid.ULID                 // the one of them that ends after all others
 	signIn ulid.ULID                 // the sign-in that stays
 
 	signIns, sessions []ulid.ULID     // still to be ended
@@ -47,6 +42,9 @@ type ending struct {
 	ended             []store.Session // in the last Update
 	unreadable        error           // sessions and sign-ins that nobody can end, or use
 }
+
+// everySession is of an ending that spares none.
+func everySession(*store.Session) bool { return true }
 
 func (e *ending) done() bool {
 	return len(e.signIns) == 0 && len(e.consents) == 0 && len(e.sessions) == 0
@@ -68,12 +66,12 @@ func (s *Service) beginEnding(tx *store.Tx, e *ending, user ulid.ULID) (err erro
 	if e.consents, err = consentsOf(tx, user); err != nil {
 		return err
 	}
-	if !e.stay {
+	if e.ends != nil {
 		if err := e.listSessions(tx, user); err != nil {
 			return err
 		}
 	}
-	return s.goOnEnding(tx, e, user)
+	return s.goOnEnding(tx, e)
 }
 
 func (e *ending) listSessions(tx *store.Tx, user ulid.ULID) error {
@@ -84,9 +82,10 @@ func (e *ending) listSessions(tx *store.Tx, user ulid.ULID) error {
 			e.unreadable = errors.Join(e.unreadable, err)
 		case err != nil:
 			return err
+		case !e.ends(&sess):
 		case sess.ID == e.last:
 			last = append(last, sess.ID)
-		case e.stays == nil || !e.stays(&sess):
+		default:
 			e.sessions = append(e.sessions, sess.ID)
 		}
 	}
@@ -95,7 +94,7 @@ func (e *ending) listSessions(tx *store.Tx, user ulid.ULID) error {
 }
 
 // goOnEnding ends in tx as much as fits of what is still to be ended.
-func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
+func (s *Service) goOnEnding(tx *store.Tx, e *ending) error {
 	for ; len(e.signIns) > 0 && !tx.Full(); e.signIns = e.signIns[1:] {
 		if err := tx.RemoveBrowserSession(e.signIns[0]); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -108,7 +107,6 @@ func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 		}
 	}
 	e.ended = nil
-	var devices []mxid.DeviceID
 	for ; len(e.sessions) > 0 && !tx.Full(); e.sessions = e.sessions[1:] {
 		sess, err := tx.Session(e.sessions[0])
 		if errors.Is(err, store.ErrNotFound) || err == nil && sess.Ended() {
@@ -117,20 +115,12 @@ func (s *Service) goOnEnding(tx *store.Tx, e *ending, user ulid.ULID) error {
 		if err != nil {
 			return err
 		}
-		sess.End(tx.Now(), e.reason)
-		if err := s.putSession(tx, &sess); err != nil {
+		if err := s.end(tx, &sess, e.reason); err != nil {
 			return err
 		}
 		e.ended = append(e.ended, sess)
-		if sess.DeviceID != "" {
-			devices = append(devices, sess.DeviceID)
-		}
 	}
-	if len(devices) == 0 {
-		return nil
-	}
-	s.wake(tx, user)
-	return s.listDevices(tx, user, devices...)
+	return nil
 }
 
 // finishEnding reports what has ended, ends the rest, and says how many sessions that were. It does not stop when its caller goes
@@ -143,7 +133,7 @@ func (s *Service) finishEnding(ctx context.Context, e *ending, user *store.User,
 		var next ending
 		err := s.update(ctx, func(tx *store.Tx) error {
 			next = *e
-			return s.goOnEnding(tx, &next, user.ID)
+			return s.goOnEnding(tx, &next)
 		})
 		if err != nil {
 			return count, err
@@ -158,42 +148,19 @@ func (s *Service) finishEnding(ctx context.Context, e *ending, user *store.User,
 	return count, nil
 }
 
-// listDevices puts devices on the user's job, with the revision that lists them.
-func (s *Service) listDevices(tx *store.Tx, user ulid.ULID, devices ...mxid.DeviceID) error {
-	return s.changeJob(tx, user, func(j *store.Job) {
-		for _, d := range devices {
-			i, found := findDevice(j, d)
-			if !found {
-				j.Devices = slices.Insert(j.Devices, i, store.JobDevice{ID: d})
-			}
-			j.Devices[i].Revision = tx.Revision()
-		}
-	})
+// list makes sure that a user's device, or with an empty one the account, is looked at some time: what to do about it is decided
+// then.
+func list(tx *store.Tx, user ulid.ULID, device mxid.DeviceID) error {
+	return tx.PutJob(store.Job{UserID: user, DeviceID: device, Revision: tx.Revision(), CreatedAt: tx.Now()})
 }
 
-// listAccount puts the account itself on the user's job, to be looked at soon.
+// listAccount lists the account itself, to be looked at soon.
 func (s *Service) listAccount(tx *store.Tx, user ulid.ULID) error {
 	s.wake(tx, user)
-	return s.changeJob(tx, user, func(j *store.Job) { j.Account = tx.Revision() })
+	return list(tx, user, "")
 }
 
-// changeJob changes the user's job. It begins with its first entry and goes with its last.
-func (s *Service) changeJob(tx *store.Tx, user ulid.ULID, change func(*store.Job)) error {
-	j, err := tx.Job(user)
-	if errors.Is(err, store.ErrNotFound) {
-		j, err = store.Job{UserID: user, CreatedAt: tx.Now()}, nil
-	}
-	if err != nil {
-		return err
-	}
-	change(&j)
-	if j.Account == 0 && len(j.Devices) == 0 {
-		return tx.RemoveJob(user)
-	}
-	return tx.PutJob(j)
-}
-
-// wake makes the worker look at the user's job after the commit.
+// wake makes the worker look at the user's jobs after the commit.
 func (s *Service) wake(tx *store.Tx, user ulid.ULID) {
 	now := tx.Now()
 	tx.OnCommit(func() { s.jobs.add(user, now) })
@@ -247,7 +214,7 @@ func (s *Service) LogoutAll(ctx context.Context, text string, from From) error {
 	if user.ID.IsZero() {
 		return ErrTokenUnknown
 	}
-	e := ending{reason: "logout_all", last: sess.ID}
+	e := ending{reason: "logout_all", ends: everySession, last: sess.ID}
 	over := false
 	err = s.update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Session(sess.ID)
@@ -335,7 +302,7 @@ func (s *Service) EndSession(ctx context.Context, id ulid.ULID, reason string) e
 // EndSessions ends every live session of a user, and every sign-in at our pages, on an administrator's behalf, has every client
 // ask the person again, and reports how many sessions there were.
 func (s *Service) EndSessions(ctx context.Context, l mxid.Localpart, reason string) (int, error) {
-	e := ending{reason: reason}
+	e := ending{reason: reason, ends: everySession}
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error { return s.beginEnding(tx, &e, u.ID) })
 	if err != nil {
 		return 0, err

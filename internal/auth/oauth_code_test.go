@@ -229,7 +229,7 @@ func TestAUZ18_ALateReplayEndsTheSession(t *testing.T) {
 	_, err = k.Redeem(t.Context(), code)
 	mustBe(t, "a late replay", err, auth.ErrGrantReplayed)
 	mustJudge(t, k, "after a late replay", out.AccessToken, auth.Unknown)
-	if got := jobs(t, k); len(got) != 1 || len(got[0].Devices) != 1 || got[0].Devices[0].ID != phone {
+	if got := jobs(t, k); len(got) != 1 || got[0].DeviceID != phone {
 		t.Errorf("jobs: got %+v, want the device's", got)
 	}
 	if got := k.Events("session_ended"); len(got) != 1 || got[0].Reason != "code_replayed" || got[0].SessionID != out.SessionID {

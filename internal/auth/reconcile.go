@@ -3,8 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
+	"iter"
 
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/zap"
@@ -13,12 +12,12 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-// passDevices is how many devices are deleted before the user's mutex is given up for a moment: somebody may be logging in.
-const passDevices = 16
+// passJobs is how many jobs are done before the user's mutex is given up for a moment: somebody may be logging in.
+const passJobs = 16
 
-// reconcile brings the homeserver to the state we hold, as far as the user's job lists it. What to do is decided from the
-// present state, under the user's mutex; afterwards the entries acted on are taken off, unless they have been listed again.
-// It is idempotent. Gate: each Update that takes entries off.
+// reconcile brings the homeserver to the state we hold, as far as the user's jobs list it. What to do is decided from the present
+// state, under the user's mutex; afterwards the jobs that are done go, unless they have been listed again. It is idempotent. Gate:
+// each Update that takes jobs off.
 func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 	var failed failures
 	for last, err := s.reconcileSome(ctx, id, ""); ; last, err = s.reconcileSome(ctx, id, last) {
@@ -29,91 +28,115 @@ func (s *Service) reconcile(ctx context.Context, id ulid.ULID) error {
 	}
 }
 
-// reconcileSome is what reconcile does under one hold of the mutex: the account, unless it is about devices behind another one, and
-// some devices. It returns the last of them; empty: there are no more, or they have to wait.
+// reconcileSome is what reconcile does under one hold of the mutex: some jobs, which are about devices behind one. It returns the last
+// of these; empty: there are no more, or they have to wait.
 func (s *Service) reconcileSome(ctx context.Context, id ulid.ULID, after mxid.DeviceID) (last mxid.DeviceID, err error) {
 	unlock, err := s.users.lock(ctx, id)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	job, user, held, err := s.readJob(id, after)
-	if err != nil || job == nil {
+	user, found, err := s.dueJobs(id, after)
+	if err != nil || len(found) == 0 {
 		return "", err
 	}
 	set := s.settings.Load()
-	acted := store.Job{}
+	var done []store.Job
 	provisioned := false
 	var failed failures
-	if job.Account != 0 && after == "" {
-		err = settleAccount(ctx, set, &user)
-		if err != nil && !unreachable(err) && user.ProvisionedAt.IsZero() {
-			return "", s.removeRefused(ctx, &user, err)
-		}
-		if err == nil {
-			acted.Account, provisioned = job.Account, user.ProvisionedAt.IsZero()
-		}
-		failed.add(err)
-	}
-	for _, d := range job.Devices {
+	for i := range found { // What is refused, of the account or of a device, keeps back none of the others.
+		j := &found[i]
+		err = j.do(ctx, set, &user)
 		if unreachable(err) {
-			break // what is refused, of the account or of a device, keeps back none of the others
+			failed.add(err)
+			last = ""
+			break
 		}
-		if err = nil; !held[d.ID] {
-			err = set.Homeserver.DeleteDevice(ctx, user.Localpart, d.ID)
-		}
-		if isNotFound(err) {
-			err = nil // no user, no device
+		if j.DeviceID == "" && user.ProvisionedAt.IsZero() {
+			if err != nil {
+				return "", s.removeRefused(ctx, &user, err)
+			}
+			provisioned = true
 		}
 		if err == nil {
-			acted.Devices = append(acted.Devices, d)
+			done = append(done, j.Job)
 		}
 		failed.add(err)
-		last = d.ID
+		last = j.DeviceID
 	}
-	if unreachable(err) {
-		last = ""
-	}
-	failed.add(s.takeOff(ctx, &user, &acted, provisioned))
+	failed.add(s.finishJobs(ctx, &user, done, provisioned))
 	return last, failed.err()
 }
 
-// readJob reads the user's job with the next devices behind one, the user, and which of these devices have a live session.
-func (s *Service) readJob(id ulid.ULID, after mxid.DeviceID) (job *store.Job, user store.User, held map[mxid.DeviceID]bool, err error) {
-	held = make(map[mxid.DeviceID]bool)
-	err = s.DB.View(func(tx *store.Tx) error {
-		j, err := tx.Job(id)
-		if err != nil {
-			return err
-		}
+// dueJob is a job with what decides on it.
+type dueJob struct {
+	store.Job
+	held bool  // a live session holds the device
+	err  error // whether one does cannot be read
+}
+
+// dueJobs reads the next of a user's jobs, and the user. A job that cannot be read is as good as any.
+func (s *Service) dueJobs(id ulid.ULID, after mxid.DeviceID) (user store.User, found []dueJob, err error) {
+	var unread failures
+	err = s.DB.View(func(tx *store.Tx) (err error) {
 		if user, err = tx.User(id); err != nil {
 			return err
 		}
-		if i, found := findDevice(&j, after); found {
-			j.Devices = j.Devices[i+1:]
-		} else {
-			j.Devices = j.Devices[i:]
-		}
-		j.Devices = j.Devices[:min(len(j.Devices), passDevices)]
-		for _, d := range j.Devices {
-			_, err := tx.SessionByDevice(id, d.ID)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
+		for j, err := range listed(tx.JobsOf(id, after), &unread) {
+			if err != nil {
 				return err
 			}
-			held[d.ID] = err == nil
+			due := dueJob{Job: j}
+			if j.DeviceID != "" {
+				_, err := tx.SessionByDevice(id, j.DeviceID)
+				due.held, due.err = err == nil, ignoreNotFound(err)
+			}
+			if found = append(found, due); len(found) == passJobs {
+				return nil
+			}
 		}
-		job = &j
 		return nil
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, user, held, nil
-	}
-	return job, user, held, err
+	s.unreadJobs(&unread)
+	return user, found, ignoreNotFound(err)
 }
 
-// takeOff removes the entries that were acted on and whose revision is unchanged.
-func (s *Service) takeOff(ctx context.Context, user *store.User, acted *store.Job, provisioned bool) error {
-	if acted.Account == 0 && len(acted.Devices) == 0 {
+// listed are jobs with those that cannot be read, as far as they say what they are about.
+func listed(all iter.Seq2[store.Job, error], unread *failures) iter.Seq2[store.Job, error] {
+	return func(yield func(store.Job, error) bool) {
+		for j, err := range all {
+			err = unread.passOver(err)
+			if (err != nil || !j.UserID.IsZero()) && !yield(j, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Service) unreadJobs(unread *failures) {
+	if unread.n > 0 {
+		s.settings.Load().Log.Named("jobs").Error("reading jobs failed, what they are about is looked at if it can be told", zap.Error(unread.err()))
+	}
+}
+
+// do makes the homeserver's account, or its device, what ours is.
+func (j *dueJob) do(ctx context.Context, set *Settings, user *store.User) error {
+	if j.DeviceID == "" {
+		return settleAccount(ctx, set, user)
+	}
+	if j.err != nil || j.held {
+		return j.err
+	}
+	err := set.Homeserver.DeleteDevice(ctx, user.Localpart, j.DeviceID)
+	if isNotFound(err) {
+		return nil // no user, no device
+	}
+	return err
+}
+
+// finishJobs removes the jobs that were done, unless they were listed again.
+func (s *Service) finishJobs(ctx context.Context, user *store.User, done []store.Job, provisioned bool) error {
+	if len(done) == 0 {
 		return nil
 	}
 	return s.update(ctx, func(tx *store.Tx) error {
@@ -127,18 +150,12 @@ func (s *Service) takeOff(ctx context.Context, user *store.User, acted *store.Jo
 				return err
 			}
 		}
-		if _, err := tx.Job(user.ID); errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		return s.changeJob(tx, user.ID, func(j *store.Job) {
-			if j.Account == acted.Account {
-				j.Account = 0
+		for _, j := range done {
+			if err := tx.FinishJob(j); err != nil {
+				return err
 			}
-			j.Devices = slices.DeleteFunc(j.Devices, func(d store.JobDevice) bool {
-				i, found := findDevice(acted, d.ID)
-				return found && acted.Devices[i] == d
-			})
-		})
+		}
+		return nil
 	})
 }
 
@@ -164,27 +181,45 @@ func settleAccount(ctx context.Context, set *Settings, user *store.User) error {
 // removeRefused takes back a user whom the homeserver does not want, so that nothing is left of the attempt.
 func (s *Service) removeRefused(ctx context.Context, user *store.User, why error) error {
 	for removed := false; !removed; {
-		e := ending{reason: "user_removed"}
-		err := s.update(ctx, func(tx *store.Tx) error {
-			if err := s.beginEnding(tx, &e, user.ID); err != nil || !e.done() {
+		e := ending{reason: "user_removed", ends: everySession}
+		err := s.update(ctx, func(tx *store.Tx) (err error) {
+			if err := s.beginEnding(tx, &e, user.ID); err != nil {
 				return err
+			}
+			if removed, err = removeJobs(tx, user.ID); err != nil {
+				return err
+			}
+			if removed = removed && e.done(); !removed {
+				return nil
 			}
 			if err := s.removePassword(tx, user); err != nil {
 				return err
 			}
-			if err := tx.RemoveUser(user.ID); err != nil {
-				return err
-			}
-			return tx.RemoveJob(user.ID)
+			return tx.RemoveUser(user.ID)
 		})
 		if err != nil {
 			return err
 		}
 		s.endedAll(e.ended, user, From{})
-		removed = e.done()
 	}
 	s.emit(Event{Name: "user_removed", UserID: s.userID(user.Localpart), Reason: reason(why)})
 	return &refusedError{why: why}
+}
+
+// removeJobs takes as much as fits off a user's list, and reports whether that was all.
+func removeJobs(tx *store.Tx, user ulid.ULID) (all bool, err error) {
+	for j, err := range listed(tx.JobsOf(user, ""), new(failures)) {
+		if err != nil {
+			return false, err
+		}
+		if tx.Full() {
+			return false, nil
+		}
+		if err := tx.RemoveJob(user, j.DeviceID); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // refusedError is the end of a user whom the homeserver refused.
@@ -195,27 +230,6 @@ func (e *refusedError) Error() string { return reason(e.why) }
 
 // Unwrap makes it a conflict, with its cause.
 func (e *refusedError) Unwrap() []error { return []error{ErrConflict, e.why} }
-
-// unlist takes a device off a job.
-func unlist(j *store.Job, d mxid.DeviceID) {
-	j.Devices = slices.DeleteFunc(j.Devices, func(e store.JobDevice) bool { return e.ID == d })
-}
-
-// listed reports whether a device is on a job; a nil job has none.
-func listed(j *store.Job, d mxid.DeviceID) bool {
-	if j == nil {
-		return false
-	}
-	_, found := findDevice(j, d)
-	return found
-}
-
-// findDevice returns the place of a device on a job.
-func findDevice(j *store.Job, d mxid.DeviceID) (int, bool) {
-	return slices.BinarySearchFunc(j.Devices, d, func(e store.JobDevice, d mxid.DeviceID) int {
-		return strings.Compare(string(e.ID), string(d))
-	})
-}
 
 // unreachable logs and reports that the homeserver gave no sensible answer.
 func (s *Service) unreachable(set *Settings, err error) {

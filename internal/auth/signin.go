@@ -114,7 +114,7 @@ func (s *Service) started(sess *store.Session, user mxid.UserID, st *start) {
 }
 
 // insertSession puts a session in the place of the live one on its device, if there is one, and takes the device off the
-// user's list.
+// list.
 func (s *Service) insertSession(tx *store.Tx, sess *store.Session) (replaced *store.Session, err error) {
 	if sess.DeviceID != "" {
 		old, err := tx.SessionByDevice(sess.UserID, sess.DeviceID)
@@ -128,7 +128,7 @@ func (s *Service) insertSession(tx *store.Tx, sess *store.Session) (replaced *st
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
 		}
-		if err := s.unlistDevice(tx, sess); err != nil {
+		if err := tx.RemoveJob(sess.UserID, sess.DeviceID); err != nil {
 			return nil, err
 		}
 	}
@@ -139,32 +139,24 @@ func (s *Service) insertSession(tx *store.Tx, sess *store.Session) (replaced *st
 	return replaced, nil
 }
 
-func (s *Service) unlistDevice(tx *store.Tx, sess *store.Session) error {
-	j, err := tx.Job(sess.UserID)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !listed(&j, sess.DeviceID) {
-		return nil
-	}
-	return s.changeJob(tx, sess.UserID, func(j *store.Job) { unlist(j, sess.DeviceID) })
-}
-
 // announceDevice makes the homeserver know the device, and the user. The caller holds the user's mutex.
 func (s *Service) announceDevice(ctx context.Context, st *start) error {
 	set := s.settings.Load()
-	job, held, err := s.deviceState(st)
+	found, err := s.deviceState(st)
 	if err != nil {
 		return err
 	}
-	trouble := s.settleFirst(ctx, set, st, job, held)
-	if !held && !listed(job, st.device) {
-		err := s.update(ctx, func(tx *store.Tx) error { return s.listDevices(tx, st.user.ID, st.device) })
+	trouble := settleFirst(ctx, set, st, found)
+	if !found.held && !found.listed {
+		err := s.update(ctx, func(tx *store.Tx) error { return list(tx, st.user.ID, st.device) })
 		if err != nil {
 			return err
 		}
 	}
 	if trouble == nil {
-		trouble = upsertDevice(ctx, set, st, held)
+		trouble = upsertDevice(ctx, set, st, found.held)
 	}
-	if trouble == nil || held && unreachable(trouble) {
+	if trouble == nil || found.held && unreachable(trouble) {
 		return nil
 	}
 	s.jobs.add(st.user.ID, s.now())
@@ -177,40 +169,40 @@ func (s *Service) announceDevice(ctx context.Context, st *start) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, trouble)
 }
 
-// deviceState reads the user's job and whether a live session holds the device.
-func (s *Service) deviceState(st *start) (job *store.Job, held bool, err error) {
-	err = s.DB.View(func(tx *store.Tx) error {
-		j, err := tx.Job(st.user.ID)
-		if err == nil {
-			job = &j
-		} else if !errors.Is(err, store.ErrNotFound) {
+// deviceState is what there is to know of a device before a session is put on it.
+type deviceState struct {
+	held    bool // by a live session
+	listed  bool // to be looked at
+	account bool // the account is listed
+}
+
+func (s *Service) deviceState(st *start) (found deviceState, err error) {
+	err = s.DB.View(func(tx *store.Tx) (err error) {
+		if found.account, err = tx.HasJob(st.user.ID, ""); err != nil {
+			return err
+		}
+		if found.listed, err = tx.HasJob(st.user.ID, st.device); err != nil {
 			return err
 		}
 		_, err = tx.SessionByDevice(st.user.ID, st.device)
-		held = err == nil
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		return err
+		found.held = err == nil
+		return ignoreNotFound(err)
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: reading the device's state: %w", ErrUnavailable, err)
+		return found, fmt.Errorf("%w: reading the device's state: %w", ErrUnavailable, err)
 	}
-	return job, held, nil
+	return found, nil
 }
 
-// settleFirst does what the user's job says about the account and about this device before a session is put on it. The
-// entries stay on the list: acting twice is harmless, and the device's own goes with the login's commit.
-func (s *Service) settleFirst(ctx context.Context, set *Settings, st *start, job *store.Job, held bool) error {
-	if job == nil {
-		return nil
-	}
-	if job.Account != 0 {
+// settleFirst does what is listed of the account and of this device before a session is put on it. Both stay listed: acting twice is
+// harmless, and the device's own job goes with the login's commit.
+func settleFirst(ctx context.Context, set *Settings, st *start, found deviceState) error {
+	if found.account {
 		if err := settleAccount(ctx, set, &st.user); err != nil {
 			return err
 		}
 	}
-	if listed(job, st.device) && !held {
+	if found.listed && !found.held {
 		return set.Homeserver.DeleteDevice(ctx, st.user.Localpart, st.device)
 	}
 	return nil

@@ -283,7 +283,7 @@ func TestJobsAreReadAtTheStart(t *testing.T) {
 	info := k.MustAddUser(t, "alice")
 	k.Synapse.AddUser("alice", "LEFT")
 	must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
-		return tx.PutJob(store.Job{UserID: info.ID, CreatedAt: tx.Now(), Devices: []store.JobDevice{{ID: "LEFT", Revision: tx.Revision()}}})
+		return tx.PutJob(store.Job{UserID: info.ID, DeviceID: "LEFT", Revision: tx.Revision(), CreatedAt: tx.Now()})
 	}))
 	k.MustRun(t)
 	waitFor(t, "the device to go", func() bool { return len(k.Synapse.Devices("alice")) == 0 && len(jobs(t, k)) == 0 })

@@ -119,15 +119,17 @@ func (s *Service) putPassword(tx *store.Tx, u *store.User, hash string) error {
 	return tx.PutPassword(store.Password{UserID: u.ID, Hash: hash, ChangedAt: tx.Now()})
 }
 
+// removePassword takes a user's password away, also one that cannot be read, and has not been counted.
 func (s *Service) removePassword(tx *store.Tx, u *store.User) error {
 	old, err := tx.Password(u.ID)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case err == nil:
+		tx.OnCommit(func() { s.census.Remove(old.Hash) })
+	case errors.Is(err, store.ErrNotFound):
 		return nil
-	}
-	if err != nil {
+	case !errors.Is(err, store.ErrCorrupt):
 		return err
 	}
-	tx.OnCommit(func() { s.census.Remove(old.Hash) })
 	return tx.RemovePassword(u.ID)
 }
 
@@ -162,7 +164,10 @@ func (s *Service) SetPassword(ctx context.Context, l mxid.Localpart, pw token.Se
 	if err != nil {
 		return err
 	}
-	e := ending{reason: "password_changed", stay: !endSessions}
+	e := ending{reason: "password_changed"}
+	if endSessions {
+		e.ends = everySession
+	}
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
 		if u.Deactivated() {
 			return fmt.Errorf("%w: %s is deactivated", ErrConflict, l)
@@ -225,7 +230,7 @@ func (s *Service) Unlock(ctx context.Context, l mxid.Localpart) error {
 // Deactivate closes an account for good: the password goes, every session ends, and the homeserver closes it too, with
 // erase forgetting the person. It may be repeated.
 func (s *Service) Deactivate(ctx context.Context, l mxid.Localpart, erase bool) error {
-	e := ending{reason: "deactivated"}
+	e := ending{reason: "deactivated", ends: everySession}
 	user, err := s.changeUser(ctx, l, func(tx *store.Tx, u *store.User) error {
 		if !u.Deactivated() {
 			u.DeactivatedAt = tx.Now()
@@ -281,7 +286,7 @@ func (s *Service) reactivate(tx *store.Tx, e *ending, u *store.User, hash string
 	if !u.Deactivated() {
 		return fmt.Errorf("%w: %s is not deactivated", ErrConflict, u.Localpart)
 	}
-	*e = ending{reason: "deactivated"}
+	*e = ending{reason: "deactivated", ends: everySession}
 	if err := s.beginEnding(tx, e, u.ID); err != nil || !e.done() {
 		return err
 	}

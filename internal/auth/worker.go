@@ -19,8 +19,8 @@ const (
 	maxRunning   = 4 // reconciliations at a time, beside those that somebody waits for
 )
 
-// worker runs the reconciliation of users whose jobs are due. The store holds the jobs, for durability only; when they run
-// is decided here. A job that somebody waits for runs at once (settle), the others through a few places.
+// worker runs the reconciliation of users who have jobs. The store holds the jobs, for durability only; when they run
+// is decided here. Those of a user whom somebody waits for run at once (settle), the others through a few places.
 type worker struct {
 	s      *Service
 	ctx    context.Context // ends when the service stops
@@ -33,7 +33,7 @@ type worker struct {
 	waiting map[ulid.ULID]*waiting
 }
 
-// waiting is one user's job.
+// waiting are one user's jobs.
 type waiting struct {
 	since   time.Time
 	listed  uint64 // how often something was listed
@@ -50,23 +50,24 @@ func (w *worker) init(s *Service) {
 
 // load reads all jobs once, at the start. One that cannot be read keeps back none of the others.
 func (w *worker) load() error {
-	var failed failures
+	var unread failures
 	err := w.s.DB.View(func(tx *store.Tx) error {
-		for j, err := range known(tx.Jobs(), &failed) {
+		for j, err := range listed(tx.Jobs(), &unread) {
 			if err != nil {
 				return err
+			}
+			if j.CreatedAt.IsZero() { // nobody can read since when it waits
+				j.CreatedAt = tx.Now()
 			}
 			w.add(j.UserID, j.CreatedAt)
 		}
 		return nil
 	})
-	if failed.n > 0 {
-		w.s.settings.Load().Log.Named("jobs").Error("reading jobs failed, synapse is not told what they hold", zap.Error(failed.err()))
-	}
+	w.s.unreadJobs(&unread)
 	return err
 }
 
-// add notes that something was put on a user's job. It runs soon: whoever listed it may want to wait for it first (settle).
+// add notes that something of a user was listed. It is looked at soon: whoever listed it may want to wait for it first (settle).
 func (w *worker) add(user ulid.ULID, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,6 +75,9 @@ func (w *worker) add(user ulid.ULID, since time.Time) {
 	if j == nil {
 		j = &waiting{since: since}
 		w.waiting[user] = j
+	}
+	if since.Before(j.since) {
+		j.since = since
 	}
 	j.listed++
 	if j.backoff == 0 {
