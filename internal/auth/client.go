@@ -84,6 +84,7 @@ func (s *Service) RegisterClient(ctx context.Context, c store.Client, from From)
 		return tx.InsertClient(c)
 	})
 	if err == nil && c.ID == id.String() {
+		s.wrote(clientSize(&c))
 		s.emit(Event{Name: "client_registered", ClientID: c.ID, Addr: from.Addr})
 	}
 	return Client{Client: c}, secret, err

@@ -59,6 +59,9 @@ func (s *Service) StartDeviceGrant(ctx context.Context, p StartDeviceParams) (st
 			break
 		}
 	}
+	if err == nil {
+		s.wrote(deviceGrantSize(&d))
+	}
 	return d, code, err
 }
 

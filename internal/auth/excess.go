@@ -1,7 +1,11 @@
 package auth
 
 import (
+	"context"
+	"errors"
 	"iter"
+	"sync"
+	"sync/atomic"
 
 	"github.com/oklog/ulid/v2"
 
@@ -13,6 +17,7 @@ const (
 	maxClients = 100_000   // beyond them the oldest never used ones give way
 	maxPending = 100_000   // pending grants
 	maxBytes   = 128 << 20 // of each of the two, and of pending device grants
+	recordSize = 512       // of one, with keys and indices, beside its texts
 )
 
 // bounds are of what nobody has authenticated for: beyond them the oldest give way, and nobody is refused.
@@ -36,6 +41,8 @@ func (t *tally) over(size int) bool {
 
 func (t *tally) large(size int) bool { return size > t.mostBytes/t.most }
 
+func (t *tally) exceeded() bool { return t.n > t.most || t.bytes > t.mostBytes }
+
 // textSize is the number of bytes in texts.
 func textSize(lists ...[]string) (n int) {
 	for _, list := range lists {
@@ -46,29 +53,80 @@ func textSize(lists ...[]string) (n int) {
 	return n
 }
 
-// excess finds the oldest records of a table that are over their bounds, of those that nobody who signed in has decided.
+// flood tells when much has been written that nobody has authenticated for: the bounds may not wait for the next sweep then.
+type flood struct {
+	bytes atomic.Int64  // since it was last told
+	much  chan struct{} // capacity 1
+	sweep sync.Mutex    // one at a time, since they count
+}
+
+// wrote counts a record with texts of some size.
+func (s *Service) wrote(size int) {
+	if s.flood.bytes.Add(int64(size)+recordSize) < int64(s.bounds.bytes/8) {
+		return
+	}
+	s.flood.bytes.Store(0)
+	select {
+	case s.flood.much <- struct{}{}:
+	default:
+	}
+}
+
+// floods keeps the bounds while somebody writes as much as they can.
+func (s *Service) floods(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.flood.much:
+			s.flood.sweep.Lock()
+			s.attempt(ctx, s.sweepExcess)
+			s.flood.sweep.Unlock()
+		}
+	}
+}
+
+// sweepExcess removes what is over the bounds.
+func (s *Service) sweepExcess(ctx context.Context) error {
+	return errors.Join(
+		s.removeOver(ctx, s.excessGrants()),
+		s.removeOver(ctx, s.excessDeviceGrants()),
+		s.removeOver(ctx, s.unusedClients(s.clock.trusted())),
+	)
+}
+
+// excess finds the oldest records of a table that are over their bounds, of those that nobody who signed in has decided. It counts
+// them once, and goes on where it stopped.
 func excess[T any](
-	bound tally, all func(tx *store.Tx) iter.Seq2[T, error], open func(*T) bool, size func(*T) int, drop func(tx *store.Tx, record *T) error,
+	bound tally, all func(tx *store.Tx, after ulid.ULID) iter.Seq2[T, error], id func(*T) ulid.ULID, open func(*T) bool, size func(*T) int,
+	drop func(tx *store.Tx, id ulid.ULID) error,
 ) finder {
+	n, after := bound, ulid.ULID{}
 	return func(tx *store.Tx, f *findings) error {
-		n := bound
-		for r, err := range known(all(tx), new(failures)) {
-			if err != nil {
-				return err
-			}
-			if open(&r) {
-				n.add(size(&r))
+		if after.IsZero() {
+			for r, err := range known(all(tx, after), new(failures)) {
+				if err != nil {
+					return err
+				}
+				if open(&r) {
+					n.add(size(&r))
+				}
 			}
 		}
-		for r, err := range known(all(tx), new(failures)) {
+		if !n.exceeded() {
+			return nil
+		}
+		for r, err := range known(all(tx, after), new(failures)) {
 			if err != nil {
 				return err
 			}
+			after = id(&r)
 			if !open(&r) || !n.over(size(&r)) {
 				continue
 			}
 			n.remove(size(&r))
-			if !f.remove(func(tx *store.Tx) error { return drop(tx, &r) }) {
+			over := after
+			if !f.remove(func(tx *store.Tx) error { return drop(tx, over) }) {
 				return nil
 			}
 		}
@@ -81,12 +139,10 @@ func (s *Service) excessGrants() finder {
 	open := func(g *store.Grant) bool {
 		return g.Status == store.GrantPending || g.Status == store.GrantDenied || g.Status == store.GrantFailed
 	}
-	size := func(g *store.Grant) int {
-		return textSize(g.Scope, g.Prompt, []string{g.ClientID, g.RedirectURI, g.State, g.Nonce, g.LoginHint, g.UILocales})
-	}
-	all := func(tx *store.Tx) iter.Seq2[store.Grant, error] { return tx.Grants(ulid.ULID{}) }
-	return excess(tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}, all, open, size, func(tx *store.Tx, found *store.Grant) error {
-		g, err := tx.Grant(found.ID)
+	id := func(g *store.Grant) ulid.ULID { return g.ID }
+	bound := tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}
+	return excess(bound, (*store.Tx).Grants, id, open, grantSize, func(tx *store.Tx, found ulid.ULID) error {
+		g, err := tx.Grant(found)
 		if err != nil || !open(&g) { // approved meanwhile
 			return err
 		}
@@ -94,15 +150,23 @@ func (s *Service) excessGrants() finder {
 	})
 }
 
+func grantSize(g *store.Grant) int {
+	return textSize(g.Scope, g.Prompt, []string{g.ClientID, g.RedirectURI, g.State, g.Nonce, g.LoginHint, g.UILocales})
+}
+
 func (s *Service) excessDeviceGrants() finder {
 	open := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
-	size := func(d *store.DeviceGrant) int { return textSize(d.Scope, []string{d.ClientID, d.UserAgent}) }
-	all := func(tx *store.Tx) iter.Seq2[store.DeviceGrant, error] { return tx.DeviceGrants(ulid.ULID{}) }
-	return excess(tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}, all, open, size, func(tx *store.Tx, found *store.DeviceGrant) error {
-		d, err := tx.DeviceGrant(found.ID)
+	id := func(d *store.DeviceGrant) ulid.ULID { return d.ID }
+	bound := tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}
+	return excess(bound, (*store.Tx).DeviceGrants, id, open, deviceGrantSize, func(tx *store.Tx, found ulid.ULID) error {
+		d, err := tx.DeviceGrant(found)
 		if err != nil || !open(&d) { // decided meanwhile
 			return err
 		}
 		return tx.RemoveDeviceGrant(d.ID)
 	})
+}
+
+func deviceGrantSize(d *store.DeviceGrant) int {
+	return textSize(d.Scope, []string{d.ClientID, d.UserAgent})
 }

@@ -33,6 +33,9 @@ func (s *Service) StartGrant(ctx context.Context, g store.Grant, from From) (sto
 		g.CreatedAt = tx.Now()
 		return tx.InsertGrant(g)
 	})
+	if err == nil {
+		s.wrote(grantSize(&g))
+	}
 	return g, err
 }
 

@@ -20,12 +20,12 @@ const (
 // remembered decisions of people and clients that are gone, keys that no hint is signed with any more; and ends sessions whose
 // tokens never arrived. What an hour of doubt about the clock can spare goes only when ages are to be believed.
 func (s *Service) sweepOAuth(ctx context.Context) error {
+	s.flood.sweep.Lock()
+	defer s.flood.sweep.Unlock()
 	err := errors.Join(
 		s.removeOver(ctx, overGrants),
-		s.removeOver(ctx, s.excessGrants()),
 		s.removeOver(ctx, overDeviceGrants),
-		s.removeOver(ctx, s.excessDeviceGrants()),
-		s.removeOver(ctx, s.unusedClients(s.clock.trusted())),
+		s.sweepExcess(ctx),
 		s.removeOver(ctx, s.idleConsents),
 		s.endUnused(ctx),
 	)
@@ -39,7 +39,8 @@ func (s *Service) sweepOAuth(ctx context.Context) error {
 	)
 }
 
-// finder looks through one table in a snapshot. It stops when there is no more room for what it finds.
+// finder looks through one table in a snapshot. It stops when there is no more room for what it finds, and is called again when
+// that has been removed.
 type finder func(tx *store.Tx, f *findings) error
 
 // findings are what is over, as what removes it, and what cannot be read, which stays as it is and keeps nothing else.
@@ -153,16 +154,17 @@ func overKeys(tx *store.Tx, f *findings) error {
 // Those with a grant that is under way neither give way nor count, unless they are large: whoever is at our pages gets to the end
 // of them. They are at most as many as pending grants, which have bounds of their own, and those that people who are signed in
 // have approved: so the clients are bounded too, and a flood of requests drives out no registration that is new. What is under way
-// is decided in the snapshot; of a grant that begins just then the page says that the client is gone. Without trust in the clock
-// nothing goes for its age.
+// is decided in the first snapshot; of a grant that begins after it the page says that the client is gone. Without trust in the
+// clock nothing goes for its age. It counts once, and goes on where it stopped.
 func (s *Service) unusedClients(trusted bool) finder {
-	return func(tx *store.Tx, f *findings) error {
-		busy, err := clientsUnderWay(tx)
-		if err != nil {
+	var busy map[string]bool // nil: not yet counted
+	var failed failures
+	n, after := tally{most: s.bounds.clients, mostBytes: s.bounds.bytes}, ""
+	counts := func(c *store.Client) bool { return !busy[c.ID] || n.large(clientSize(c)) }
+	count := func(tx *store.Tx) (err error) {
+		if busy, err = clientsUnderWay(tx); err != nil {
 			return err
 		}
-		n := tally{most: s.bounds.clients, mostBytes: s.bounds.bytes}
-		counts := func(c *store.Client) bool { return !busy[c.ID] || n.large(clientSize(c)) }
 		for c, err := range known(tx.Clients(""), new(failures)) {
 			if err != nil {
 				return err
@@ -171,17 +173,28 @@ func (s *Service) unusedClients(trusted bool) finder {
 				n.add(clientSize(&c))
 			}
 		}
-		for c, err := range known(tx.Clients(""), &f.failed) {
+		return nil
+	}
+	return func(tx *store.Tx, f *findings) error {
+		defer func() { f.failed = failed }()
+		if busy == nil {
+			if err := count(tx); err != nil {
+				return err
+			}
+		}
+		for c, err := range known(tx.Clients(after), &failed) {
 			if err != nil {
 				return err
 			}
+			after = c.ID
 			old := trusted && !busy[c.ID] && tx.Now().Sub(latest(c.RegisteredAt, c.UsedAt)) > clientUnusedFor
 			excess := counts(&c) && c.UsedAt.IsZero() && n.over(clientSize(&c))
 			if !old && !excess || inUse(tx, c.ID) {
 				continue
 			}
 			n.remove(clientSize(&c))
-			if !f.remove(func(tx *store.Tx) error { return removeClient(tx, c) }) {
+			found := store.Client{ID: c.ID, UsedAt: c.UsedAt, RegisteredAt: c.RegisteredAt} // without its texts
+			if !f.remove(func(tx *store.Tx) error { return removeClient(tx, found) }) {
 				return nil
 			}
 		}

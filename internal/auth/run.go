@@ -33,6 +33,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.flushes(ctx) })
 	wg.Go(func() { s.after(ctx, firstSweep, s.sweep); s.every(ctx, sweepEvery, s.sweep) })
 	wg.Go(func() { s.every(ctx, sweepEvery, s.sweepOAuth) })
+	wg.Go(func() { s.floods(ctx) })
 	wg.Go(func() { s.every(ctx, clockEvery, s.clock.check) })
 	wg.Go(func() { s.makeFirstKeys(ctx) })
 	wg.Go(func() { s.count(ctx) })

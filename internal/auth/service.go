@@ -30,6 +30,7 @@ type Service struct {
 	keys     keyring
 	redeemed sync.Map // :: ulid.ULID → time.Time; see noteRedeemed
 	bounds   bounds
+	flood    flood
 	jobs     worker
 	clock    clock
 	holding  atomic.Int64                   // refreshes that are held
@@ -51,6 +52,7 @@ func New(c Config, settings Settings) (*Service, error) {
 		limits: newLimits(c.Now),
 		polls:  newPolls(),
 		bounds: bounds{clients: maxClients, grants: maxPending, bytes: maxBytes},
+		flood:  flood{much: make(chan struct{}, 1)},
 		rand:   lockedReader{r: c.Rand},
 	}
 	var err error
