@@ -77,3 +77,30 @@ func TestCaddySecurity275_EmptyPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestGHSAf59hq822g45g_UnderscoresInHeaders: a header that some servers take for another one does not reach the homeserver.
+func TestGHSAf59hq822g45g_UnderscoresInHeaders(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	e.mustAddUser("alice")
+	access, _ := e.mustLogin("alice", "PHONE")
+	req, err := http.NewRequest(http.MethodGet, "http://"+e.public+"/_matrix/client/v3/account/whoami", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + access}, "X_Forwarded_For": {"203.0.113.9"}, "X_forwarded-For": {"203.0.113.9"}}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	seen := e.synapse.last(t).Header
+	for name, values := range seen {
+		if strings.Contains(name, "_") {
+			t.Errorf("%s: %v has reached the homeserver", name, values)
+		}
+	}
+	if got := seen.Values("X-Forwarded-For"); resp.StatusCode != http.StatusOK || len(got) != 1 || got[0] != "127.0.0.1" {
+		t.Errorf("got %d, X-Forwarded-For %v", resp.StatusCode, got)
+	}
+}
