@@ -16,13 +16,10 @@ import (
 // settleFor bounds how long a caller who ended something waits for the homeserver to follow; the work itself goes on.
 const settleFor = 2 * time.Second
 
-// end ends a session in tx and asks for its device to be looked at. The last one of a client takes along what is remembered for it.
+// end ends a session in tx and asks for its device to be looked at.
 func (s *Service) end(tx *store.Tx, sess *store.Session, reason string) error {
 	sess.End(tx.Now(), reason)
-	if err := s.putSession(tx, sess); err != nil {
-		return err
-	}
-	if err := forgetConsentsWithLast(tx, sess); err != nil || sess.DeviceID == "" {
+	if err := s.putSession(tx, sess); err != nil || sess.DeviceID == "" {
 		return err
 	}
 	s.wake(tx, sess.UserID)

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -11,34 +10,18 @@ import (
 
 // forgetConsents takes back what a person has decided for the client of a session: who ends it wants to be asked again.
 func forgetConsents(tx *store.Tx, sess *store.Session) error {
-	all, err := consentsFor(tx, sess)
-	for i := 0; err == nil && i < len(all); i++ {
-		err = tx.RemoveConsent(all[i].UserID, all[i].ClientID, all[i].Scope)
-	}
-	return err
-}
-
-// forgetConsentsWithLast does so where a session has ended and its client has no other of this person: a decision without one
-// would be on no page where it can be taken back.
-func forgetConsentsWithLast(tx *store.Tx, sess *store.Session) error {
-	if all, err := consentsFor(tx, sess); err != nil || len(all) == 0 { // Most have none: spare them the sessions.
+	all, err := consentsOf(tx, sess.UserID)
+	if err != nil {
 		return err
 	}
-	for other, err := range known(tx.LiveSessions(sess.UserID), new(failures)) {
-		if err != nil || other.ClientID == sess.ClientID {
-			return err
+	for i := range all {
+		if c := &all[i]; c.ClientID == sess.ClientID {
+			if err := tx.RemoveConsent(c.UserID, c.ClientID, c.Scope); err != nil {
+				return err
+			}
 		}
 	}
-	return forgetConsents(tx, sess)
-}
-
-// consentsFor is what the person of a session has decided for its client.
-func consentsFor(tx *store.Tx, sess *store.Session) ([]store.Consent, error) {
-	if sess.ClientID == "" {
-		return nil, nil
-	}
-	all, err := consentsOf(tx, sess.UserID)
-	return slices.DeleteFunc(all, func(c store.Consent) bool { return c.ClientID != sess.ClientID }), err
+	return nil
 }
 
 // consentsOf is what a person has decided, but for what cannot be read, and spares nobody a question.

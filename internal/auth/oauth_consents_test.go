@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/auth"
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/authtest"
@@ -101,8 +100,7 @@ func TestConsentsGoWithTheClient(t *testing.T) {
 
 func oneScope(s string) store.Digest { return sha256.Sum256([]byte(s)) }
 
-// Who ends a session of a client, or all of them, is asked again. So is whose last session of a client ends in another way: no
-// page shows that client any more.
+// Who ends a session of a client, or all of them, is asked again. A client that ends its own session takes nothing back.
 func TestConsentsGoWithTheSessions(t *testing.T) {
 	all, none := map[string]bool{}, map[string]bool{staticID: true, "another": true}
 	for name, c := range map[string]struct {
@@ -135,19 +133,7 @@ func TestConsentsGoWithTheSessions(t *testing.T) {
 		}, all},
 		"revocation by the client": {func(k *authtest.Kit, _ *person, in auth.Redeemed) error {
 			return k.Revoke(t.Context(), in.RefreshToken.Reveal(), auth.From{})
-		}, map[string]bool{"another": true}},
-		"revocation by the client of one of two": {func(k *authtest.Kit, p *person, in auth.Redeemed) error {
-			p.session(staticID, onDevice(phone))
-			return k.Revoke(t.Context(), in.RefreshToken.Reveal(), auth.From{})
 		}, none},
-		"the end by a replay": {func(k *authtest.Kit, _ *person, in auth.Redeemed) error {
-			second := mustRefreshOAuth(t, k, staticID, in.RefreshToken)
-			mustRefreshOAuth(t, k, staticID, second.RefreshToken)
-			k.Clock.Advance(2 * time.Minute)
-			_, err := refreshAs(t, k, staticID, in.RefreshToken)
-			mustBe(t, "a token of the past", err, auth.ErrTokenUnknown)
-			return nil
-		}, map[string]bool{"another": true}},
 	} {
 		k := provider(t, func(set *auth.Settings) { set.Clients["another"] = set.Clients[staticID] })
 		k.MustAddUser(t, "bob")
