@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
@@ -115,6 +117,66 @@ func TestREADME_Options(t *testing.T) {
 		}
 	}
 	same(t, "options", inCode, inReadme)
+}
+
+// TestREADME_Defaults: a configuration that says the defaults as the table has them is the same as one that says nothing.
+func TestREADME_Defaults(t *testing.T) {
+	said := map[string][]string{} // :: block → its options; "": those outside of any
+	block := ""
+	literal := regexp.MustCompile("^`([^`]+)`(?: \\(.*\\))? $") // What is said in words is not looked at.
+	for _, row := range regexp.MustCompile("(?m)^\\| (… )?`(.*?)`.*? \\| ([^|]*)\\|").FindAllStringSubmatch(section(t, "## Options"), -1) {
+		nested, option := row[1] != "", row[2]
+		if !nested {
+			block = word(option)
+		}
+		cell := literal.FindStringSubmatch(row[3])
+		if cell == nil {
+			continue
+		}
+		value := cell[1]
+		switch {
+		case nested:
+			said[block] = append(said[block], word(option)+" "+value)
+		case block == "rate_limit":
+			said[""] = append(said[""], strings.Join(append(strings.Fields(option)[:2], value), " "))
+		default:
+			t.Errorf("the default of %s is not looked at", option)
+		}
+	}
+	got := map[string]int{}
+	for block, options := range said {
+		got[block] = len(options)
+	}
+	if diff := cmp.Diff(map[string]int{"": 4, "synapse": 1, "tokens": 4, "password": 1, "client": 2}, got); diff != "" {
+		t.Errorf("defaults in the README (-want +got):\n%s", diff)
+	}
+	resolved := func(said map[string][]string) settings {
+		t.Helper()
+		lines := func(block string) string { return strings.Join(said[block], "\n") }
+		text := fmt.Sprintf("{\nmatrix_auth example.org {\nissuer https://example.org/\n%s\nsynapse http://127.0.0.1:8008 {\nsecret %s\n%s\n}\n"+
+			"tokens {\n%s\n}\npassword {\n%s\n}\nclient x {\nredirect_uri https://x.example.org/\n%s\n}\n}\n}",
+			lines(""), authtest.Secret, lines("synapse"), lines("tokens"), lines("password"), lines("client"))
+		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "README"})
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		var c struct {
+			Apps struct {
+				App App `json:"matrix_auth"`
+			}
+		}
+		if err := json.Unmarshal(config, &c); err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.Apps.App.resolve(caddy.NewReplacer())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if want, got := resolved(nil), resolved(said); !reflect.DeepEqual(got, want) {
+		t.Errorf("with the README's defaults:\ngot  %+v\nwant %+v", got, want)
+	}
 }
 
 func TestREADME_Directives(t *testing.T) {
