@@ -6,7 +6,8 @@
 #   make build    bin/caddy
 #   make unit, make e2e, make lint, make fuzz, make bench, make golden    the parts
 #
-# SYNAPSE=1.136.0 runs demo and e2e against another Synapse; RUN=Regexp runs only the end-to-end tests of such a name;
+# SYNAPSE=1.136.0 runs demo and e2e against another Synapse; RUN=Regexp runs only the end-to-end tests of such a name,
+# with $$ for each $ (make's own): RUN='^TestLock$$|^TestKill$$';
 # ONLY=gate,refresh picks rows of make bench, which wants a quiet machine and about 25 minutes for all.
 
 SYNAPSE ?= 1.163.2
