@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
 )
 
 // Limits of failed passwords beside the configured pair per (account, address).
@@ -14,23 +15,18 @@ const (
 	perAddress    = 6         // times the burst, for all accounts of one address
 	perAccount    = 10        // times the burst, in accountWindow and over all addresses
 	accountWindow = time.Hour // a guess from everywhere at once is slow
-	maxCounters   = 16 << 10  // of each kind, about 120 bytes each; the least recently used are forgotten
+	maxCounters   = 16 << 10  // of each kind, about 200 bytes each; the least recently used are forgotten
 )
 
 // limits counts failed passwords: per address, per account and address, per account; and requests that nobody has authenticated
 // for. An account is whom a name means, whether or not there is such a user.
 type limits struct {
-	now   func() time.Time
-	start time.Time
-	seed  maphash.Seed // so that nobody knows which keys share a counter
+	now  func() time.Time
+	seed maphash.Seed // so that nobody knows which keys share a counter
 
 	mu       sync.Mutex
-	counters [limitKinds]*simplelru.LRU[uint64, fullAt] // by kind: what is cheap drives out nobody who guesses passwords or codes
+	counters [limitKinds]*simplelru.LRU[uint64, *rate.Limiter] // by kind: what is cheap drives out nobody who guesses passwords or codes
 }
-
-// fullAt is a token bucket: when it will be full again if nothing more is taken, since the start of the limits. One that is full
-// is not kept.
-type fullAt time.Duration
 
 // limitKind is what is counted.
 type limitKind uint8
@@ -62,13 +58,10 @@ type place struct {
 	limit Limit
 }
 
-// every is how long it takes until one more is allowed.
-func (p place) every() fullAt { return fullAt(p.limit.Window / time.Duration(p.limit.Burst)) }
-
 func newLimits(now func() time.Time) *limits {
-	l := &limits{now: now, start: now(), seed: maphash.MakeSeed()}
+	l := &limits{now: now, seed: maphash.MakeSeed()}
 	for kind := range l.counters {
-		l.counters[kind], _ = simplelru.NewLRU[uint64, fullAt](maxCounters, nil)
+		l.counters[kind], _ = simplelru.NewLRU[uint64, *rate.Limiter](maxCounters, nil)
 	}
 	return l
 }
@@ -77,31 +70,33 @@ func (l *limits) place(kind limitKind, limit Limit, key spendKey) place {
 	return place{kind, maphash.Comparable(l.seed, key), limit}
 }
 
-// takeLocked takes a place, or answers RateLimitError.
+// takeLocked takes a place, or answers RateLimitError. A counter is adapted to a limit that a reload has changed.
 func (l *limits) takeLocked(p place) error {
-	now, window := fullAt(l.now().Sub(l.start)), fullAt(p.limit.Window)
-	full, _ := l.counters[p.kind].Get(p.key)
-	full = min(max(full, now), now+window) // no longer than the window, which a reload may have changed
-	late := full + p.every() - (now + window)
-	if late <= 0 {
-		full += p.every()
+	now, every := l.now(), rate.Every(p.limit.Window/time.Duration(p.limit.Burst))
+	c, ok := l.counters[p.kind].Get(p.key)
+	if !ok {
+		c = rate.NewLimiter(every, p.limit.Burst)
+		l.counters[p.kind].Add(p.key, c)
+	} else if c.Limit() != every || c.Burst() != p.limit.Burst {
+		c.SetLimitAt(now, every)
+		c.SetBurstAt(now, p.limit.Burst)
 	}
-	l.counters[p.kind].Add(p.key, full)
-	if late > 0 {
-		return &RateLimitError{RetryAfter: max(time.Duration(late), time.Second)}
+	if !c.AllowN(now, 1) {
+		missing := 1 - c.TokensAt(now)
+		return &RateLimitError{RetryAfter: max(time.Duration(missing/float64(every)*float64(time.Second)), time.Second)}
 	}
 	return nil
 }
 
-// returnLocked gives a place back. What did not happen leaves no counter, and so drives out none.
+// returnLocked gives a place back: a negative event is one that did not happen. It leaves no counter, and so drives out none.
 func (l *limits) returnLocked(p place) {
-	full, ok := l.counters[p.kind].Peek(p.key)
+	c, ok := l.counters[p.kind].Peek(p.key)
 	if !ok {
 		return
 	}
-	if full -= p.every(); full > fullAt(l.now().Sub(l.start)) {
-		l.counters[p.kind].Add(p.key, full)
-	} else {
+	now := l.now()
+	c.AllowN(now, -1)
+	if c.TokensAt(now) >= float64(c.Burst()) {
 		l.counters[p.kind].Remove(p.key)
 	}
 }
