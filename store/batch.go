@@ -44,8 +44,13 @@ func (db *DB) writable() error {
 	if b := db.broken.Load(); b != nil {
 		return b.cause
 	}
+	return db.spacious(1)
+}
+
+// spacious says why there is not so many times the disk space that writing needs.
+func (db *DB) spacious(times uint64) error {
 	tree, log := db.engine.sizes()
-	return checkSpaceToWrite(&db.options, tree+log)
+	return checkSpaceToWrite(&db.options, tree+log, times)
 }
 
 // revision is the one that the batch commits as.

@@ -32,9 +32,12 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return db.update(ctx, fn, queueLimit)
 }
 
-// UpdateSpare is Update for what can wait or be refused: it takes part in at most half of the writer's queue, so that the rest
-// is never full of it. ErrUnavailable: that half is full.
+// UpdateSpare is Update for what can wait or be refused: it takes part in at most half of the writer's queue, and of the disk it
+// leaves as much again as the others need, so that neither is full because of it. ErrUnavailable: that half is full, or the disk.
 func (db *DB) UpdateSpare(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := db.spacious(2); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	return db.update(ctx, fn, queueLimit/2)
 }
 
