@@ -17,10 +17,17 @@ func base62(n uint64) (digits [6]byte, significant int) {
 	return digits, significant
 }
 
+// inAlphabet is a table, because the processor cannot guess how comparisons with ranges of random characters will turn out.
+var inAlphabet = func() (is [256]bool) {
+	for _, c := range alphabet {
+		is[c] = true
+	}
+	return is
+}()
+
 func isBase62(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if ('0' > c || c > '9') && ('A' > c || c > 'Z') && ('a' > c || c > 'z') {
+		if !inAlphabet[s[i]] {
 			return false
 		}
 	}
