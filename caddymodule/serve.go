@@ -45,7 +45,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r)
 	}
 	h.noteQueryToken(r)
-	err := h.gate.ServeHTTP(w, r, h.behind(path, next))
+	err := h.gate.ServeHTTP(w, r, path, h.behind(path, next))
 	if err == nil || !strings.HasPrefix(path, "/_matrix/") && !strings.HasPrefix(path, "/_synapse/") {
 		return err
 	}

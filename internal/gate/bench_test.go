@@ -32,7 +32,7 @@ func benchmark(b *testing.B, g *Gate, method, path, query, text string) {
 	b.ReportAllocs()
 	for b.Loop() {
 		passed := false
-		if err := g.ServeHTTP(w, r, func(http.ResponseWriter, *http.Request) error { passed = true; return nil }); err != nil || !passed {
+		if err := g.ServeHTTP(w, r, r.URL.EscapedPath(), func(http.ResponseWriter, *http.Request) error { passed = true; return nil }); err != nil || !passed {
 			b.Fatal("got no pass")
 		}
 	}

@@ -269,7 +269,7 @@ func FuzzForwarded(f *testing.F) {
 		}
 		j := &tableJudge{verdicts: map[string]auth.Verdict{live: auth.Active, dead: auth.Unknown}}
 		g := New(Config{Judge: j, From: func(*http.Request) auth.From { return auth.From{} }})
-		_ = g.ServeHTTP(httptest.NewRecorder(), r, func(_ http.ResponseWriter, r *http.Request) error {
+		_ = g.ServeHTTP(httptest.NewRecorder(), r, r.URL.EscapedPath(), func(_ http.ResponseWriter, r *http.Request) error {
 			text, _ := synapseToken(r.Method, forwarded(r.Header), r.URL.RawQuery, []byte(swap(body)))
 			if _, err := token.Parse(text); err != token.ErrForeign && text != live {
 				t.Errorf("got %q to the homeserver, want only an active token", text)

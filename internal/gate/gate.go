@@ -37,12 +37,12 @@ type Gate struct{ Config }
 // New makes a Gate.
 func New(c Config) *Gate { return &Gate{c} }
 
-// ServeHTTP judges a request and answers it or passes it on to next. The caller has served what is ours already.
-func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next Next) error {
+// ServeHTTP judges a request, whose escaped path is path, and answers it or passes it on to next. The caller has served what is ours
+// already.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, path string, next Next) error {
 	if r.URL.Opaque != "" { // "x:y": it has no path, and a proxy would send y as one.
 		return g.refuse(w, r, unrecognized)
 	}
-	path := r.URL.EscapedPath()
 	spelled := strings.HasPrefix(path, "/_matrix/") || strings.HasPrefix(path, "/_synapse/")
 	if r.Method == http.MethodOptions || !route.Gated(path) {
 		return g.passUnjudged(w, r, next, spelled)

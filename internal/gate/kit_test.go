@@ -57,7 +57,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = struct{ io.ReadCloser }{r.Body}
 	w.Header().Set("Server", "edge")
-	if err := b.gate.ServeHTTP(w, r, b.next); err != nil {
+	if err := b.gate.ServeHTTP(w, r, r.URL.EscapedPath(), b.next); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 	}
 }
