@@ -44,6 +44,7 @@ type liveSessions struct {
 type liveShard struct {
 	mu       sync.RWMutex
 	sessions map[token.Handle]*liveSession
+	recent   [64]atomic.Pointer[liveSession]        // some of sessions, found without the map's cold memory
 	absent   *simplelru.LRU[token.Handle, struct{}] // negative answers
 }
 
@@ -93,14 +94,28 @@ func (ls *liveSessions) shard(h token.Handle) *liveShard {
 	return &ls.shards[(uint(h[0])*31+uint(h[1])*7+uint(h[7]))%liveShards]
 }
 
+func (sh *liveShard) slot(h token.Handle) *atomic.Pointer[liveSession] {
+	return &sh.recent[(uint(h[2])*31+uint(h[3])*7+uint(h[4]))%uint(len(sh.recent))]
+}
+
+// forgetLocked takes an object out of the map.
+func (sh *liveShard) forgetLocked(l *liveSession) {
+	delete(sh.sessions, l.handle)
+	sh.slot(l.handle).CompareAndSwap(l, nil)
+}
+
 // peek returns the object of a handle if it is in memory and filled, pinned. It does not allocate.
 func (ls *liveSessions) peek(h token.Handle) *liveSession {
 	sh := ls.shard(h)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	l := sh.sessions[h]
-	if l == nil || l.state.Load() == nil {
-		return nil
+	recent := sh.slot(h)
+	l := recent.Load()
+	if l == nil || l.handle != h {
+		if l = sh.sessions[h]; l == nil || l.state.Load() == nil {
+			return nil
+		}
+		recent.Store(l)
 	}
 	l.pins.Add(1)
 	return l
@@ -190,7 +205,7 @@ func (ls *liveSessions) evictLocked(sh *liveShard) bool {
 
 // dropLocked takes an object out of the map, together with its share in its user.
 func (ls *liveSessions) dropLocked(sh *liveShard, l *liveSession) {
-	delete(sh.sessions, l.handle)
+	sh.forgetLocked(l)
 	if st := l.state.Load(); st != nil && st.user != nil {
 		ls.users.release(st.user, l)
 	}
@@ -286,7 +301,7 @@ func (ls *liveSessions) setAbsent(l *liveSession, revision uint64) {
 		return
 	}
 	l.fillLocked(new(liveState))
-	delete(sh.sessions, l.handle)
+	sh.forgetLocked(l)
 	sh.absent.Add(l.handle, struct{}{})
 }
 
