@@ -33,18 +33,18 @@ func (s *Service) Judge(ctx context.Context, text string, from From) (Admission,
 	if err != nil || t.Kind.IsRefresh() {
 		return Admission{Verdict: Unknown}, nil
 	}
-	h := t.Hash()
-	a, err := s.admit(ctx, t, h)
+	h, now := t.Hash(), s.now()
+	a, err := s.admit(ctx, t, h, now)
 	if a.state != nil && (a.state.user == nil || !a.state.api) { // not for the client-server API
 		a.Release()
 		return Admission{Verdict: Unknown}, err
 	}
-	a.note(h, s.now(), from)
+	a.note(h, now, from)
 	return a, err
 }
 
 // admit finds the session of an access token and judges the token by it. With an Unknown verdict nothing is held.
-func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admission, error) {
+func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash, now time.Time) (Admission, error) {
 	l := s.live.peek(t.Handle)
 	if l == nil {
 		if !s.mint.Authentic(t) {
@@ -59,7 +59,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 		}
 	}
 	st := l.state.Load()
-	if v := s.verdict(st, t, h); v != Unknown {
+	if v := s.verdict(st, t, h, now); v != Unknown {
 		return Admission{Verdict: v, live: l, state: st, admin: s.mayAdminister(st)}, nil
 	}
 	l.unpin()
@@ -67,7 +67,7 @@ func (s *Service) admit(ctx context.Context, t token.Token, h token.Hash) (Admis
 }
 
 // verdict judges a token by its session's state. The MAC tells a token that we made and no longer keep from an invented one.
-func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
+func (s *Service) verdict(st *liveState, t token.Token, h token.Hash, now time.Time) Verdict {
 	if st.id.IsZero() || st.ended || (st.user != nil && st.user.deactivated.Load()) {
 		return Unknown
 	}
@@ -75,7 +75,7 @@ func (s *Service) verdict(st *liveState, t token.Token, h token.Hash) Verdict {
 	if kept == nil && !s.mint.Authentic(t) {
 		return Unknown
 	}
-	if kept == nil || !kept.Live(s.now()) || s.suspended(st) {
+	if kept == nil || !kept.Live(now) || s.suspended(st) {
 		return Expired
 	}
 	if st.user != nil && st.user.locked.Load() {
@@ -178,13 +178,12 @@ func (s *Service) Introspect(ctx context.Context, text string) (Introspection, e
 	if err != nil || t.Kind.IsRefresh() {
 		return Introspection{}, ErrTokenUnknown
 	}
-	h := t.Hash()
-	a, err := s.admit(ctx, t, h)
+	h, now := t.Hash(), s.now()
+	a, err := s.admit(ctx, t, h, now)
 	if err != nil {
 		return Introspection{}, err
 	}
 	defer a.Release()
-	now := s.now()
 	switch a.Verdict {
 	case Active:
 	case Locked:

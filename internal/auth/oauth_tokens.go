@@ -109,8 +109,8 @@ func (s *Service) UserInfo(ctx context.Context, text string, from From) (Claims,
 	if err != nil || t.Kind.IsRefresh() {
 		return Claims{}, ErrTokenUnknown
 	}
-	h := t.Hash()
-	a, err := s.admit(ctx, t, h)
+	h, now := t.Hash(), s.now()
+	a, err := s.admit(ctx, t, h, now)
 	if err != nil {
 		return Claims{}, err
 	}
@@ -118,7 +118,7 @@ func (s *Service) UserInfo(ctx context.Context, text string, from From) (Claims,
 	if a.state == nil || a.state.user == nil {
 		return Claims{}, ErrTokenUnknown
 	}
-	a.note(h, s.now(), from)
+	a.note(h, now, from)
 	switch {
 	case a.Verdict == Expired:
 		return Claims{}, ErrTokenExpired
