@@ -71,7 +71,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err := db.identify(); err != nil {
 		return nil, errors.Join(err, bdb.Close())
 	}
-	go (&writer{DB: db}).run()
+	go db.write()
 	return db, nil
 }
 
@@ -92,7 +92,7 @@ func newDB(o Options, bdb *badger.DB) *DB {
 // identify writes the first facts into an empty store, and makes sure that any other one is ours.
 func (db *DB) identify() error {
 	if db.engine.last() == 0 {
-		b, err := db.newBatch(nil)
+		b, err := db.newBatch()
 		if err != nil {
 			return err
 		}

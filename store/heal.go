@@ -22,7 +22,7 @@ func (db *DB) fail(b *batch, cause error) {
 		zap.Uint64("revision", b.revision()), zap.Error(cause))
 	db.counters.failCommit(len(b.requests))
 	db.broken.Store(&brokenness{fmt.Errorf("%w: %w", errBroken, cause)})
-	db.healing.Go(func() { db.heal(b.base, b.writes) })
+	db.healing.Go(func() { db.heal(b.pinned.revision, b.writes) })
 }
 
 // heal tries to reopen until it works or the store is closed.

@@ -37,12 +37,12 @@ type Stats struct {
 	LogBytes  uint64
 
 	Commits       uint64
-	Committed     uint64 // functions that were part of a commit
-	ReadOnly      uint64 // functions that succeeded in a batch that had nothing to write
-	Failed        uint64 // functions that returned an error or panicked
-	Abandoned     uint64 // functions whose context ended while they waited
-	FailedCommits uint64
-	Unwritten     uint64        // functions whose writes were lost with a failed commit: those in it, and those after it
+	Committed     uint64        // functions that were part of a commit
+	ReadOnly      uint64        // functions that succeeded in a batch that had nothing to write
+	Failed        uint64        // functions that returned an error or panicked
+	Abandoned     uint64        // functions whose context ended while they waited
+	FailedCommits uint64        // and the functions in them
+	Unwritten     uint64        // functions that were part of a failed commit
 	Reopened      uint64        // times that the database was opened again
 	CommitTime    time.Duration // sum over all commits
 	LargestBatch  int
@@ -89,5 +89,3 @@ func (c *counters) failCommit(functions int) {
 		s.Unwritten += uint64(functions)
 	})
 }
-
-func (c *counters) drop(functions int) { c.count(func(s *Stats) { s.Unwritten += uint64(functions) }) }

@@ -271,61 +271,46 @@ func TestModel(t *testing.T) {
 	mustVerify(t, db)
 }
 
-// TestModelBesideCommits is the same with functions that run while a commit is under way, and with commits that fail.
-func TestModelBesideCommits(t *testing.T) {
+// TestModelInBatches is the same with several functions in a commit, some of which fail.
+func TestModelInBatches(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	db, begun, outcome := commits(t)
+	db, f, reopened := faulty(t, t.TempDir())
 	m := newModel()
-	outcomes := []error{nil, nil, nil, errTest, errLate}
 	for range 200 {
-		ran := make(chan struct{})
-		// run has functions run on top of a model, the first of which writes, and returns what the model is then.
-		run := func(m *model, functions int) (after *model, answers []<-chan error) {
-			for i := range functions {
-				next, refuse := m.clone(), i > 0 && rng.IntN(4) == 0
-				answers = append(answers, begin(db, func(tx *Tx) error {
-					defer func() { ran <- struct{}{} }()
-					p := Password{UserID: testID(1), Hash: fmt.Sprint(rng.IntN(100)), ChangedAt: randomTime(rng)}
-					next.passwords[p.UserID] = p
-					if err := tx.PutPassword(p); err != nil {
-						return err
-					}
-					for range rng.IntN(6) {
-						step(t, rng, tx, next)
-					}
-					compare(t, tx, next)
-					if refuse {
-						return errTest
-					}
-					return nil
-				}))
-				<-ran
-				if !refuse {
-					m = next
+		top := m
+		fns := make([]func(*Tx) error, 1+rng.IntN(4))
+		for i := range fns {
+			refuse := i > 0 && rng.IntN(4) == 0
+			fns[i] = func(tx *Tx) error {
+				next := top.clone()
+				p := Password{UserID: testID(1), Hash: fmt.Sprint(rng.IntN(100)), ChangedAt: randomTime(rng)}
+				next.passwords[p.UserID] = p
+				if err := tx.PutPassword(p); err != nil {
+					return err
 				}
-			}
-			return m, answers
-		}
-		first, answers := run(m, 1)
-		<-begun
-		second, more := run(first, 1+rng.IntN(4))
-		decided := outcomes[rng.IntN(len(outcomes))]
-		outcome <- decided
-		if decided == nil {
-			m = first
-			<-begun
-			decided = outcomes[rng.IntN(len(outcomes))]
-			outcome <- decided
-			if decided == nil {
-				m = second
+				for range rng.IntN(6) {
+					step(t, rng, tx, next)
+				}
+				compare(t, tx, next)
+				if refuse {
+					return ErrConflict
+				}
+				top = next
+				return nil
 			}
 		}
-		for _, answer := range append(answers, more...) {
-			if err := <-answer; err != nil && !errors.Is(err, errTest) {
-				t.Fatal(err)
+		fault := []faultStep{0, 0, faultBeforeCommit, faultAfterCommit}[rng.IntN(4)]
+		f.set(fault, 1)
+		for _, err := range together(t, db, fns...) {
+			if fault != 0 && !errors.Is(err, errTest) || fault == 0 && err != nil && !errors.Is(err, ErrConflict) {
+				t.Fatalf("with fault %d: got %v", fault, err)
 			}
 		}
-		db.healing.Wait()
+		if fault == 0 {
+			m = top
+		} else {
+			healed(t, db, reopened)
+		}
 		mustView(t, db, func(tx *Tx) error { compare(t, tx, m); return nil })
 	}
 	mustVerify(t, db)

@@ -65,8 +65,8 @@ func (tx *Tx) Recall(seen Seen) {
 }
 
 // OnCommit adds a function that is called once this one's writes are durable and visible, in the order of commits and
-// before the caller of Update is answered; never if the function or the commit fails. The next commit waits for it, and functions
-// for that one run beside it: it must be short and must not call the store. In a View it is never called.
+// before the caller of Update is answered; never if the function or the commit fails. It runs on the writer's goroutine:
+// it must be short and must not call the store. In a View it is never called.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
 
 // get reads a key. Neither the key nor the value may be written to afterwards.

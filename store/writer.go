@@ -2,8 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
 )
 
 // batchLimit bounds the functions of one commit, so that the first does not wait long for the last.
@@ -84,124 +90,224 @@ func (db *DB) enqueue(ctx context.Context, r *request, limit int) error {
 	}
 }
 
-// outcome is the answer to a request after the writer has ended: it has been answered, unless its function ended the writer.
+// outcome is the answer to a request after the writer has ended: it has been answered, unless the writer was killed by a
+// function that called runtime.Goexit.
 func (r *request) outcome() error {
 	select {
 	case err := <-r.done:
 		return err
 	default:
-		return errEnded
+		return fmt.Errorf("%w: the writer has ended", ErrUnavailable)
 	}
 }
 
-var errEnded = fmt.Errorf("%w: the writer has ended", ErrUnavailable)
-
-// writer runs the functions that wait, and has what they have written committed. While one batch is being made durable it runs
-// functions for the next one, on top of what that batch has written; they are answered after it, and fail if it fails.
-type writer struct {
-	*DB
-	next   *batch // being filled; nil: nothing
-	flying *batch // being committed; nil: none
-}
-
-// run serves the queue until it is closed and empty.
-func (w *writer) run() {
-	defer close(w.stopped)
-	defer w.end()
-	for open := true; open || w.next != nil; {
-		open = w.fill()
-		w.launch()
+// write is the writer: it takes what waits, and serves it together, until the queue is closed and empty.
+func (db *DB) write() {
+	defer close(db.stopped)
+	for first := range db.queue {
+		db.serve(db.collect(first))
 	}
 }
 
-// fill runs functions for the next batch: what waits, without waiting itself, because a commit lets enough gather; and whatever
-// comes until the batch in flight has landed. It reports whether the queue is open still.
-func (w *writer) fill() (open bool) {
-	for {
-		queue, landed := w.queue, (<-chan struct{})(nil)
-		if w.next.full() {
-			queue = nil
-		}
-		if w.flying != nil {
-			landed = w.flying.landed
-		} else if w.next != nil && len(queue) == 0 {
-			return true
-		}
+// collect takes what waits. It does not wait itself, but lets others run as long as that brings more: those who have just been
+// answered may have something else to write, and a commit costs the disk the same for few and for many.
+func (db *DB) collect(first *request) []*request {
+	requests := []*request{first}
+	for yielded := false; len(requests) < batchLimit; {
 		select {
-		case r, ok := <-queue:
+		case r, ok := <-db.queue:
 			if !ok {
-				return false
+				return requests
 			}
-			w.serve(r)
-		case <-landed:
-			w.land()
+			requests = append(requests, r)
+			yielded = false
+		default:
+			if yielded {
+				return requests
+			}
+			runtime.Gosched()
+			yielded = true
 		}
 	}
+	return requests
 }
 
-// serve runs a request in the next batch, or in one after it if that is full. Requests whose callers have left are passed over.
-func (w *writer) serve(r *request) {
-	if !r.state.CompareAndSwap(waiting, taken) {
-		w.counters.abandon()
-		return
+// serve runs and answers requests, as a rule with one commit.
+func (db *DB) serve(requests []*request) {
+	var b *batch
+	for _, r := range requests {
+		if !r.state.CompareAndSwap(waiting, taken) {
+			db.counters.abandon()
+			continue
+		}
+		b = db.add(b, r)
 	}
+	db.finish(b)
+}
+
+// add runs a request in the batch, or in a new one if there is none or it is full, and returns the batch to go on with.
+func (db *DB) add(b *batch, r *request) *batch {
 	for {
-		if w.next == nil {
+		if b == nil {
 			var err error
-			if w.next, err = w.newBatch(w.flying); err != nil {
+			if b, err = db.newBatch(); err != nil {
 				r.done <- err
-				return
+				return nil
 			}
 		}
-		if w.next.take(w.DB, r) {
-			return
+		tx := b.tx(db.now())
+		tx.room = db.limits
+		r.err = db.runIn(b, r.fn, tx)
+		if r.err == nil && b.fits(tx, db.limits) {
+			b.keep(tx)
+			b.requests = append(b.requests, r)
+			return b
 		}
-		w.launch() // and run the function again, on a batch of its own
+		if r.err == nil && len(b.writes.writes) == 0 {
+			r.err = fmt.Errorf("%w: a function that writes %d entries", ErrTooBig, len(tx.own().writes))
+		}
+		if r.err != nil {
+			db.counters.fail()
+			b.refused = append(b.refused, r)
+			return b
+		}
+		db.finish(b) // and run the function again, on a batch of its own
+		b = nil
 	}
 }
 
-// launch has the next batch committed once the one in flight has landed.
-func (w *writer) launch() {
-	w.land()
-	b := w.next
+// runIn runs a function of a batch, and lets go of the batch's snapshot if the function ends the writer.
+func (db *DB) runIn(b *batch, fn func(*Tx) error, tx *Tx) error {
+	exited := true // by runtime.Goexit
+	defer func() {
+		if exited {
+			db.engine.unpin(b.pinned)
+		}
+	}()
+	err := db.run(fn, tx)
+	exited = false
+	return err
+}
+
+// run runs a function and turns a panic into its error: one function must not end the writer.
+func (db *DB) run(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		tx.done = true
+		if cause := recover(); cause != nil {
+			db.options.Log.Error("a function given to the store panicked", zap.Any("panic", cause), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("store: the function panicked: %v", cause)
+		}
+	}()
+	return fn(tx)
+}
+
+// batch is what becomes one commit.
+type batch struct {
+	pinned
+	changes  *changes
+	writes   *overlay
+	requests []*request // whose writes these are
+	refused  []*request // whose functions returned an error
+	hooks    []func()
+}
+
+// newBatch begins a batch, if the store can be written to.
+func (db *DB) newBatch() (*batch, error) {
+	if err := db.writable(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	p, err := db.engine.pin()
+	if err != nil {
+		return nil, err
+	}
+	return &batch{pinned: p, changes: &db.changes, writes: newOverlay()}, nil
+}
+
+// writable says why the store cannot be written to.
+func (db *DB) writable() error {
+	if b := db.broken.Load(); b != nil {
+		return b.cause
+	}
+	return db.spacious(1)
+}
+
+// spacious says why there is not so many times the disk space that writing needs.
+func (db *DB) spacious(times uint64) error {
+	tree, log := db.engine.sizes()
+	return checkSpaceToWrite(&db.options, tree+log, times)
+}
+
+// revision is the one that the batch commits as.
+func (b *batch) revision() uint64 { return b.pinned.revision + 1 }
+
+// tx begins a function's transaction on top of what the batch holds.
+func (b *batch) tx(now time.Time) *Tx {
+	return &Tx{snapshot: b.snapshot, stack: []*overlay{b.writes, newOverlay()}, now: now, revision: b.revision(), changes: b.changes}
+}
+
+// own is what the function has written itself.
+func (tx *Tx) own() *overlay { return tx.stack[len(tx.stack)-1] }
+
+// fits reports whether a function's writes can go into the same commit.
+func (b *batch) fits(tx *Tx, l limits) bool {
+	own := tx.own()
+	return int64(len(b.writes.writes)+len(own.writes)) <= l.entries && b.writes.bytes+own.bytes <= l.bytes
+}
+
+// keep takes a function's writes and hooks over.
+func (b *batch) keep(tx *Tx) {
+	b.writes.merge(tx.own())
+	b.hooks = append(b.hooks, tx.hooks...)
+}
+
+// finish commits a batch, if there is something to commit, and answers everybody in it. A refusal too waits for the commit: it may
+// rest on what another function of the batch has written.
+func (db *DB) finish(b *batch) {
 	if b == nil {
 		return
 	}
-	w.next = nil
+	err := db.commit(b)
+	db.engine.unpin(b.pinned)
+	if err == nil {
+		db.runHooks(b.hooks)
+	}
+	for _, r := range b.requests {
+		r.done <- err
+	}
+	for _, r := range b.refused {
+		if err != nil {
+			r.err = err
+		}
+		r.done <- r.err
+	}
+}
+
+// commit makes a batch durable and visible.
+func (db *DB) commit(b *batch) error {
 	if len(b.writes.writes) == 0 {
-		w.finish(b)
-		return
+		db.counters.read(len(b.requests))
+		return nil
 	}
-	w.changes.note(b.writes, b.revision())
-	w.flying = b
-	go w.finish(b)
+	begin := db.options.Now()
+	db.changes.note(b.writes, b.revision())
+	if err := commit(b.bdb, b.writes, b.revision(), db.options.fault); err != nil {
+		db.fail(b, err)
+		return fmt.Errorf("%w: the commit failed: %w", ErrUnavailable, err)
+	}
+	db.engine.committed(b.revision())
+	db.counters.commit(len(b.requests), db.options.Now().Sub(begin))
+	return nil
 }
 
-// land waits for the batch in flight. If it has failed, so has the next one, which has read what was not written.
-func (w *writer) land() {
-	b := w.flying
-	if b == nil {
-		return
-	}
-	<-b.landed
-	w.flying = nil
-	if b.err != nil {
-		w.drop(b.err)
+// runHooks calls what waits for the commit. A panic there is a bug of the caller's, and must not end the writer either.
+func (db *DB) runHooks(hooks []func()) {
+	for _, hook := range hooks {
+		err := db.run(func(*Tx) error { hook(); return nil }, &Tx{})
+		if err != nil {
+			db.options.Log.Error("after a commit", zap.Error(err))
+		}
 	}
 }
 
-// drop fails the next batch.
-func (w *writer) drop(cause error) {
-	if w.next == nil {
-		return
-	}
-	w.next.err = cause
-	w.finish(w.next)
-	w.next = nil
-}
-
-// end answers those who are left if a function has ended this goroutine (runtime.Goexit).
-func (w *writer) end() {
-	w.land()
-	w.drop(errEnded)
-}
+// errBroken says in Health why the store is read-only.
+var errBroken = errors.New("the last commit failed, and the database has not been opened again yet")
