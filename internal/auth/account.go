@@ -57,6 +57,17 @@ func (s *Service) OtherSignIns(_ context.Context, in SignedIn) ([]store.BrowserS
 	return others, err
 }
 
+// Remembered reports whether there is a client that signs a signed-in person in without asking again.
+func (s *Service) Remembered(_ context.Context, in SignedIn) (bool, error) {
+	some := false
+	err := s.DB.View(func(tx *store.Tx) error {
+		all, err := consentsOf(tx, in.User.ID)
+		some = len(all) > 0
+		return err
+	})
+	return some, err
+}
+
 // EndOwnSession ends one session of a signed-in person, whom its client has to ask again from now on. ErrNotFound: it is
 // somebody else's, or does not exist. It is no error if it is over already.
 func (s *Service) EndOwnSession(ctx context.Context, in SignedIn, id ulid.ULID, from From) error {

@@ -93,6 +93,31 @@ func TestEndingAWebsitesSessionTakesTheConsentBack(t *testing.T) {
 	}
 }
 
+// TestEndOthers_Remembered: a website whose session is over, but which need not ask, is something to end.
+func TestEndOthers_Remembered(t *testing.T) {
+	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.AccessTTL = 5 * time.Minute }})
+	s.MustAddUser(t, "alice")
+	website := s.client(t, store.Client{Name: "Website"})
+	scope := []string{"openid"}
+	b := s.signedInSurfer(t, "alice")
+	at := b.approvedScope(website, scope)
+	if err := s.Revoke(t.Context(), at.Reveal(), auth.From{}); err != nil {
+		t.Fatal(err)
+	}
+	b.get("/account/")
+	b.get(b.link("End all other sessions…"))
+	b.expect(http.StatusOK, "End all other sessions?", "Every website that signs you in without asking will ask you again")
+	if strings.Contains(b.text(), "other browser") {
+		t.Error("tells of browsers, and there is none")
+	}
+	b.press("", nil)
+	b.expect(http.StatusOK, "All other sessions have ended")
+	b.get("/account/end-others")
+	b.expect(http.StatusOK, "there is nothing to end")
+	b.get(b.start(website, store.Grant{Scope: scope}))
+	b.expect(http.StatusOK, "Allow Website")
+}
+
 func TestEndOthers(t *testing.T) {
 	s := newSite(t, authtest.Options{Settings: func(set *auth.Settings) { set.AccessTTL = 5 * time.Minute }})
 	s.MustAddUser(t, "alice")

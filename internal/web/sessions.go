@@ -54,11 +54,13 @@ type sessionPageView struct {
 
 type endOthersView struct {
 	frame
-	Programs bool          // some of them are of programs
-	Sessions []sessionView // the first of them; none: there is nothing to end
-	Named    bool          // some have names that they gave themselves
-	More     int           // how many are not among them
-	Proof    *proof
+	Programs   bool          // some of them are of programs
+	Sessions   []sessionView // the first of them
+	Named      bool          // some have names that they gave themselves
+	More       int           // how many are not among them
+	Remembered bool          // programs will ask again
+	Any        bool          // there is something to end
+	Proof      *proof
 }
 
 // showAccount shows who the person is, and a page of the sessions, the last used first.
@@ -69,13 +71,11 @@ func (v *visit) showAccount(in *auth.SignedIn, notice string) error {
 	}
 	view := accountView{frame: v.frame("account.title"), Notice: notice, Person: v.person(in)}
 	view.Wide = true
-	if view.Others = slices.ContainsFunc(all, func(s auth.SessionInfo) bool { return !isThis(in, &s) }); !view.Others {
-		browsers, err := v.Service.OtherSignIns(v.r.Context(), *in)
-		if err != nil {
-			return err
-		}
-		view.Others = len(browsers) > 0
+	o, err := v.others(in, all)
+	if err != nil {
+		return err
 	}
+	view.Others = o.any()
 	from, _ := strconv.Atoi(v.query["from"])
 	from = min(max(from, 0), len(all))
 	to := min(from+perPage, len(all))
@@ -85,6 +85,30 @@ func (v *visit) showAccount(in *auth.SignedIn, notice string) error {
 	view.Sessions = v.sessionViews(in, all[from:to])
 	view.Named = slices.ContainsFunc(view.Sessions, isNamed)
 	return v.show(http.StatusOK, "account", &view)
+}
+
+// others is what a person can end at once, beside this browser and what was approved in it.
+type others struct {
+	programs   []auth.SessionInfo
+	browsers   []store.BrowserSession // the last used first
+	remembered bool                   // programs sign the person in without asking
+}
+
+func (o *others) any() bool { return len(o.programs) > 0 || len(o.browsers) > 0 || o.remembered }
+
+// others picks from all sessions of a person, and finds the rest.
+func (v *visit) others(in *auth.SignedIn, all []auth.SessionInfo) (o others, err error) {
+	for i := range all {
+		if !isThis(in, &all[i]) {
+			o.programs = append(o.programs, all[i])
+		}
+	}
+	if o.browsers, err = v.Service.OtherSignIns(v.r.Context(), *in); err != nil {
+		return o, err
+	}
+	slices.SortFunc(o.browsers, func(a, b store.BrowserSession) int { return b.UsedAt.Compare(a.UsedAt) })
+	o.remembered, err = v.Service.Remembered(v.r.Context(), *in)
+	return o, err
 }
 
 // sessions are a person's, those of this browser first, then the last used.
@@ -208,23 +232,21 @@ func (v *visit) endOthersPage(in *auth.SignedIn) error {
 	if err != nil {
 		return err
 	}
-	browsers, err := v.Service.OtherSignIns(v.r.Context(), *in)
+	o, err := v.others(in, all)
 	if err != nil {
 		return err
 	}
-	programs := slices.DeleteFunc(all, func(s auth.SessionInfo) bool { return isThis(in, &s) })
-	shown := v.sessionViews(in, programs[:min(len(programs), perPage)])
-	slices.SortFunc(browsers, func(a, b store.BrowserSession) int { return b.UsedAt.Compare(a.UsedAt) })
-	for i := range browsers[:min(len(browsers), perPage-len(shown))] {
-		shown = append(shown, v.browserView(&browsers[i]))
+	shown := v.sessionViews(in, o.programs[:min(len(o.programs), perPage)])
+	for i := range o.browsers[:min(len(o.browsers), perPage-len(shown))] {
+		shown = append(shown, v.browserView(&o.browsers[i]))
 	}
 	title := "others.title"
-	if len(shown) == 0 {
+	if !o.any() {
 		title = "others.none.title"
 	}
 	return v.show(http.StatusOK, "end-others", &endOthersView{
-		frame: v.frame(title), Programs: len(programs) > 0, Sessions: shown, Named: slices.ContainsFunc(shown, isNamed), More: len(programs) + len(browsers) - len(shown),
-		Proof: v.proof(endOthersProof(in)),
+		frame: v.frame(title), Programs: len(o.programs) > 0, Sessions: shown, Named: slices.ContainsFunc(shown, isNamed),
+		More: len(o.programs) + len(o.browsers) - len(shown), Remembered: o.remembered, Any: o.any(), Proof: v.proof(endOthersProof(in)),
 	})
 }
 
