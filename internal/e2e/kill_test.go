@@ -292,9 +292,10 @@ func (s session) whoami() (rig.Reply, error) {
 	defer cancel()
 	for {
 		r, err := s.Do(ctx, http.MethodGet, whoamiPath, nil)
-		if err != nil || r.Status != http.StatusServiceUnavailable {
+		if err != nil || r.Status != http.StatusServiceUnavailable || !strings.Contains(r.Text("error"), "introspect") {
 			return r, err
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -547,8 +547,9 @@ func testIntrospectionSpeed(t *testing.T, s *stack) {
 		}
 		took = append(took, time.Since(began))
 	}
-	if least := slices.Min(took); least > 50*time.Millisecond { // Others are at work beside.
-		t.Errorf("got %s at least, want at most 50 ms", least)
+	slices.Sort(took)
+	if quarter := took[len(took)/4]; quarter > 50*time.Millisecond { // Others are at work beside.
+		t.Errorf("got more than %s for three in four, want at most 50 ms", quarter)
 	}
 }
 

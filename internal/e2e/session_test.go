@@ -57,17 +57,20 @@ func TestLogoutAll(t *testing.T) {
 	}
 }
 
+// endlessPoll lasts longer than any test waits: what is answered has been cut.
+const endlessPoll = "/_matrix/client/v3/sync?timeout=600000&since="
+
 // TestLock suspends an account in the middle of a long poll and lets it go on: no session ends.
 func TestLock(t *testing.T) {
 	s := shared(t)
 	u := s.newUser(t)
 	phone := s.login(t, u, "")
 	next := call(t, phone.Client, http.MethodGet, syncPath, nil).Text("next_batch")
-	poll := background(t, phone.Client, "/_matrix/client/v3/sync?timeout=30000&since="+next)
+	poll := background(t, phone.Client, endlessPoll+next)
 	waitForPoll()
 
 	s.command(t, "", "user", "lock", u.localpart)
-	r := <-poll // Not cut, it would be answered as a poll is, in its time.
+	r := <-poll
 	wantMatrixError(t, r, http.StatusUnauthorized, "M_USER_LOCKED")
 	if r.Get("soft_logout") != true {
 		t.Errorf("got %s, want soft_logout true", r)
@@ -115,7 +118,7 @@ func TestLogoutCutsLongPoll(t *testing.T) {
 	s := shared(t)
 	phone := s.login(t, s.newUser(t), "")
 	next := call(t, phone.Client, http.MethodGet, syncPath, nil).Text("next_batch")
-	poll := background(t, phone.Client, "/_matrix/client/v3/sync?timeout=30000&since="+next)
+	poll := background(t, phone.Client, endlessPoll+next)
 	waitForPoll()
 	want(t, call(t, phone.Client, http.MethodPost, logoutPath, nil), http.StatusOK, "")
 	wantMatrixError(t, <-poll, http.StatusUnauthorized, "M_UNKNOWN_TOKEN")
@@ -168,7 +171,9 @@ func TestLostRefresh(t *testing.T) {
 func background(t *testing.T, c rig.Client, path string) <-chan rig.Reply {
 	answer := make(chan rig.Reply, 1)
 	go func() {
-		r, err := c.Do(t.Context(), http.MethodGet, path, nil)
+		ctx, cancel := contextFor(callTimeout)
+		defer cancel()
+		r, err := c.Do(ctx, http.MethodGet, path, nil)
 		if err != nil {
 			r = rig.Reply{Body: []byte(err.Error())}
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/e2e/rig"
 )
 
-// TestStopUnderLogins ends the edge with SIGTERM, as systemd does, while clients sign in. It ends by itself, in time and with
-// status 0; whoever got tokens has them after the restart, and nobody was told anything but to try again. Synapse keeps no device
+// TestStopUnderLogins ends the edge with SIGTERM, as systemd does, while clients sign in. It ends by itself, within
+// rig.StopTimeout and with status 0; whoever got tokens has them after the restart, and nobody was told anything but to try again. Synapse keeps no device
 // of a login that came to nothing.
 func TestStopUnderLogins(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ func (b *bench) talk(t *testing.T, request string) []reply {
 			return answers
 		}
 		body, _ := io.ReadAll(res.Body)
-		answers = append(answers, reply{res.StatusCode, res.Header, string(body), res.Close})
+		answers = append(answers, reply{res.Proto, res.StatusCode, res.Header, string(body), res.Close})
 	}
 }
 

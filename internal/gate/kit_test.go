@@ -185,6 +185,7 @@ func (s *fakeSynapse) proxy() Next {
 
 // reply is an answer of the edge.
 type reply struct {
+	Proto  string
 	Status int
 	Header http.Header
 	Body   string
@@ -202,7 +203,7 @@ func (b *bench) do(t *testing.T, r *http.Request) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply{res.StatusCode, res.Header, string(body), res.Close}
+	return reply{res.Proto, res.StatusCode, res.Header, string(body), res.Close}
 }
 
 // request makes a request; headers are "Name: value".
@@ -245,6 +246,7 @@ func wantError(t *testing.T, got reply, status int, code string, soft any) {
 func newHTTP2Server(h http.Handler) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = true
+	s.Config.ConnContext = ConnContext
 	s.StartTLS()
 	return s
 }

@@ -89,11 +89,47 @@ func TestGate_EndAnswersALongPoll(t *testing.T) {
 				}
 				got := b.do(t, b.request(t, "GET", "/_matrix/client/v3/sync?timeout=30000", ""))
 				wantError(t, got, c.status, c.code, c.soft)
-				if got.Close != (proto == "HTTP/1.1") {
-					t.Errorf("got the end of the connection %v over %s", got.Close, proto)
+				if got.Proto != proto || got.Close != (proto == "HTTP/1.1") {
+					t.Errorf("got the end of the connection %v over %s", got.Close, got.Proto)
 				}
 			})
 		}
+	}
+}
+
+// Over HTTP/2 the connection has other requests, which go on.
+func TestGate_EndLeavesTheOthersOnTheConnection(t *testing.T) {
+	b := newBench(t)
+	end := b.endable()
+	ending := b.Config.Handler
+	b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != whoami {
+			ending.ServeHTTP(w, r)
+		} else if err := b.gate.passWhile(new(fakeLife), w, r, b.next, b.live); err != nil {
+			t.Error(err)
+		}
+	})
+	b.overHTTP2(t)
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	b.synapse.handle = func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == whoami {
+			close(arrived)
+			<-ended
+			_, _ = io.WriteString(w, "{}")
+			return
+		}
+		end()
+		<-r.Context().Done()
+	}
+	other := make(chan reply, 1)
+	go func() { other <- b.do(t, b.request(t, "GET", whoami, "")) }()
+	<-arrived
+	if got := b.do(t, b.request(t, "GET", "/_matrix/client/v3/sync", "")); got.Proto != "HTTP/2.0" || got.Status == 200 {
+		t.Errorf("the one that ends: got %d over %s", got.Status, got.Proto)
+	}
+	close(ended)
+	if got := <-other; got.Proto != "HTTP/2.0" || got.Status != 200 {
+		t.Errorf("the other: got %d %s over %s", got.Status, got.Body, got.Proto)
 	}
 }
 

@@ -24,7 +24,8 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, next Next, limit int
 type connection struct{}
 
 // ConnContext is for http.Server: with it, a read over HTTP/1.1 needs no context of its own to be cancelled with its session. The
-// connection has no other request at that time, and ends.
+// connection has no other request at that time, and ends. So do all contexts of this request, also those of handlers in front of
+// the gate: one that asks somebody else after the answer needs context.WithoutCancel.
 func ConnContext(ctx context.Context, _ net.Conn) context.Context {
 	if ctx.Value(connection{}) != nil {
 		return ctx
@@ -39,8 +40,8 @@ func (g *Gate) passWhile(life auth.Life, w http.ResponseWriter, r *http.Request,
 	b := newBody(r, g.MaxBody)
 	x := newWriter(w, r, b)
 	r2 := r
-	if cancel, ok := r.Context().Value(connection{}).(context.CancelFunc); ok && x.http1 {
-		x.cancel = cancel
+	if cancel, ok := r.Context().Value(connection{}).(context.CancelFunc); ok && x.http1 && r.Context().Done() != nil {
+		x.cancel, x.whole = cancel, true
 	} else {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
@@ -93,7 +94,7 @@ func (g *Gate) finish(x *writer, r *http.Request, err error, text string) error 
 		}
 		x.before.restore(x.Header())
 		x.endConnection()
-		if x.http1 && r.Context().Err() != nil {
+		if x.whole {
 			x.Header().Set("Connection", "close")
 		}
 		matrixerr.Write(x.ResponseWriter, r, f.status, f.code, f.text, f.extra...)

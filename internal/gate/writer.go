@@ -31,6 +31,7 @@ type writer struct {
 	http1  bool               // the body matters for the connection
 	watch  auth.Watch         // of a session's end
 	cancel context.CancelFunc // of the handler's request; nil: nothing is watched
+	whole  bool               // cancel is of the whole connection
 	body   *body              // nil: the request has none
 	drain  func() bool        // reads the rest of the body before an answer of ours; nil: not ours
 	last   bool               // the answer ends the connection, because the body has not ended
