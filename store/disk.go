@@ -72,14 +72,13 @@ func checkSpaceToOpen(o *Options) error {
 	return nil
 }
 
-// checkSpaceToWrite says why writing must wait for more space, of which there has to be so many times what it needs; size is that
-// of the store.
-func checkSpaceToWrite(o *Options, size, times uint64) error {
+// checkSpaceToWrite says why writing must wait for more space; size is that of the store.
+func checkSpaceToWrite(o *Options, size uint64) error {
 	free, err := o.FreeBytes(o.Dir)
 	if err != nil {
 		return fmt.Errorf("asking for the free space of %s: %w", o.Dir, err)
 	}
-	need := times * max(minFreeToWrite, size)
+	need := max(minFreeToWrite, size)
 	if free < need {
 		return errors.New(lowSpace(o.Dir, free, need))
 	}

@@ -38,12 +38,9 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return db.update(ctx, fn, queueLimit)
 }
 
-// UpdateSpare is Update for what can wait or be refused: it takes part in at most half of the writer's queue, and of the disk it
-// leaves as much again as the others need, so that neither is full because of it. ErrUnavailable: that half is full, or the disk.
+// UpdateSpare is Update for what can wait or be refused: it takes part in at most half of the writer's queue, so that the rest
+// is never full of it. ErrUnavailable: that half is full.
 func (db *DB) UpdateSpare(ctx context.Context, fn func(tx *Tx) error) error {
-	if err := db.spacious(2); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	return db.update(ctx, fn, queueLimit/2)
 }
 
@@ -109,24 +106,27 @@ func (db *DB) write() {
 	}
 }
 
-// collect takes what waits. It does not wait itself, but lets others run as long as that brings more: those who have just been
+// maxYields bounds how often others run before a commit. On a busy machine each time may take a while.
+const maxYields = 4
+
+// collect takes what waits. It sets no time for that, but lets others run as long as it brings more: those who have just been
 // answered may have something else to write, and a commit costs the disk the same for few and for many.
 func (db *DB) collect(first *request) []*request {
 	requests := []*request{first}
-	for yielded := false; len(requests) < batchLimit; {
+	for yields, before := 0, 0; len(requests) < batchLimit; {
 		select {
 		case r, ok := <-db.queue:
 			if !ok {
 				return requests
 			}
 			requests = append(requests, r)
-			yielded = false
 		default:
-			if yielded {
+			if len(requests) == before || yields == maxYields {
 				return requests
 			}
+			before = len(requests)
+			yields++
 			runtime.Gosched()
-			yielded = true
 		}
 	}
 	return requests
@@ -228,13 +228,8 @@ func (db *DB) writable() error {
 	if b := db.broken.Load(); b != nil {
 		return b.cause
 	}
-	return db.spacious(1)
-}
-
-// spacious says why there is not so many times the disk space that writing needs.
-func (db *DB) spacious(times uint64) error {
 	tree, log := db.engine.sizes()
-	return checkSpaceToWrite(&db.options, tree+log, times)
+	return checkSpaceToWrite(&db.options, tree+log)
 }
 
 // revision is the one that the batch commits as.
