@@ -40,11 +40,12 @@ func startLow(cmd *exec.Cmd) error {
 }
 
 // useHugePages asks for huge pages where the memory of so many hashes at a time will be. argon2 reads it at random, and with
-// pages of 4 KiB waits for their addresses a tenth of its time. The advice belongs to addresses and outlives what is
-// allocated there: the heap takes them again for the hashes. Without it, or where the kernel has none, all is as before.
+// pages of 4 KiB waits for their addresses a tenth of its time. The advice belongs to addresses and outlives what is allocated
+// there: the heap takes them again for the hashes. Where there are many cores it is for some, so as not to ask for much memory.
 func useHugePages(hashes int) {
-	room := make([]byte, 2*hashes*int(ours.memory)<<10) // twice: what is freed is taken again a collection later
-	_ = unix.Madvise(room, unix.MADV_HUGEPAGE)          // Go begins what is this large at a page
+	const most = 8
+	room := make([]byte, 2*min(hashes, most)*int(ours.memory)<<10) // twice: what is freed is taken again a collection later
+	_ = unix.Madvise(room, unix.MADV_HUGEPAGE)                     // Go begins what is this large at a page
 	runtime.KeepAlive(room)
 	runtime.GC()
 }
