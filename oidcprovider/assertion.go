@@ -48,16 +48,16 @@ func unverifiedIssuer(assertion string) string {
 	return c.Issuer
 }
 
-// checkAssertion checks a client's assertion (RFC 7523 §3, OIDC Core §9). What it buys has to consume it: that is not done
+// checkAssertion checks a client's assertion, as of a time (RFC 7523 §3, OIDC Core §9). What it buys has to consume it: that is not done
 // here. auth.ErrClientUnknown, for whatever reason.
-func (s *server) checkAssertion(c *auth.Client, text string) (*auth.Assertion, error) {
+func (s *server) checkAssertion(c *auth.Client, text string, now time.Time) (*auth.Assertion, error) {
 	var claims assertionClaims
 	payload, err := oidc.ParseToken(text, &claims.JWTTokenRequest)
 	if err == nil {
 		err = claims.read()
 	}
 	if err == nil {
-		err = s.checkClaims(c, &claims)
+		err = s.checkClaims(c, &claims, now)
 	}
 	if err == nil {
 		err = oidc.CheckSignature(context.Background(), text, payload, &claims.JWTTokenRequest, assertionAlgs, clientKeys(c.JWKS))
@@ -70,8 +70,7 @@ func (s *server) checkAssertion(c *auth.Client, text string) (*auth.Assertion, e
 
 // checkClaims checks what an assertion says of itself, its times by our clock to the second: a client whose clock is wrong
 // learns so at once, and not on some days.
-func (s *server) checkClaims(c *auth.Client, claims *assertionClaims) error {
-	now := s.o.Now()
+func (s *server) checkClaims(c *auth.Client, claims *assertionClaims, now time.Time) error {
 	end := claims.GetExpiration()
 	switch {
 	case claims.Issuer != c.ID || claims.Subject != c.ID:

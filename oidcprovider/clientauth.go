@@ -62,7 +62,11 @@ func (s *server) authenticate(ctx context.Context, cc *op.ClientCredentials, h h
 	case authSecretBasic, authSecretPost:
 		_, err = s.o.Service.AuthenticateClient(ctx, id, token.NewSecret(cc.ClientSecret))
 	case authPrivateKeyJWT:
-		c.assertion, err = s.checkAssertion(&found, cc.ClientAssertion)
+		call := callOf(ctx)
+		if call.assertion == nil { // A request that is held has one, which it may have consumed; what held it does not count as time.
+			call.assertion, err = s.checkAssertion(&found, cc.ClientAssertion, call.arrived)
+		}
+		c.assertion = call.assertion
 	}
 	switch {
 	case errors.Is(err, auth.ErrClientUnknown):

@@ -75,7 +75,7 @@ func (s signer) sign(t testing.TB, e *edge, client string, change map[string]any
 // machines are clients of the configuration that authenticate in each way.
 func machines(t testing.TB, key signer) func(*auth.Settings) {
 	secret := store.Digest(sha256.Sum256([]byte("s3cret %+:/é of the client")))
-	grants := []string{"authorization_code", "client_credentials", deviceType}
+	grants := []string{"authorization_code", "refresh_token", "client_credentials", deviceType}
 	return func(s *auth.Settings) {
 		s.Clients = map[string]auth.Client{}
 		for id, c := range map[string]store.Client{

@@ -187,7 +187,7 @@ func (o *OAuth) serveRead(a *answer, r *http.Request, c *call, g *guard) {
 	}
 	_ = o.Service.Hold(in.Context(), func(ctx context.Context) error {
 		*a, c.err = *newAnswer(), nil
-		a.attempt(in.WithContext(ctx), c, serve)
+		o.attempt(a, in.WithContext(ctx), c, serve)
 		if c.spent {
 			return nil
 		}
@@ -199,14 +199,16 @@ func (o *OAuth) serveRead(a *answer, r *http.Request, c *call, g *guard) {
 func (o *OAuth) serveInside(a *answer, r *http.Request, c *call, serve http.HandlerFunc) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), apiDeadline)
 	defer cancel()
-	a.attempt(r.WithContext(ctx), c, serve)
-	if c.err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+	o.attempt(a, r.WithContext(ctx), c, serve)
+	if c.err != nil && !errors.Is(c.err, errPanic) && !errors.Is(ctx.Err(), context.Canceled) {
 		o.note(c, c.err)
 	}
 }
 
-// attempt runs a handler. A panic is trouble.
-func (a *answer) attempt(r *http.Request, c *call, serve http.HandlerFunc) {
+var errPanic = errors.New("panic")
+
+// attempt runs a handler. A panic is trouble, and the first of a request worth a line in any case.
+func (o *OAuth) attempt(a *answer, r *http.Request, c *call, serve http.HandlerFunc) {
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -215,7 +217,11 @@ func (a *answer) attempt(r *http.Request, c *call, serve http.HandlerFunc) {
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
-		c.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		c.err = errPanic
+		if !c.panicked {
+			c.panicked = true
+			o.note(c, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack()))
+		}
 		a.fail(http.StatusInternalServerError, "", "")
 	}()
 	serve(a, r)
@@ -263,8 +269,10 @@ type call struct {
 	form          url.Values
 	authorization bool // an Authorization header came
 	retryAfter    string
+	assertion     *auth.Assertion
 	err           error // the trouble it is in
-	spent         bool  // a code has been redeemed: it cannot be tried again
+	panicked      bool
+	spent         bool // a session has begun: to try again would find the code used, or begin another one
 
 	authorize *authorization // of a request to the authorization endpoint
 }

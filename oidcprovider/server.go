@@ -76,6 +76,7 @@ func (s *server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequ
 	if err != nil {
 		return nil, s.tokenError(ctx, err)
 	}
+	call.spent = true
 	return s.tokens(&out, ""), nil
 }
 

@@ -320,13 +320,21 @@ func TestTOK16_E01_Trouble(t *testing.T) {
 	})
 }
 
-// TestE1_PanicOutsideTheUseCase: what panics where the client proves itself is held too. What panics after a code has been
-// redeemed is not: to try it again would call the code used.
+// TestE1_PanicOutsideTheUseCase: a refresh that panics behind it is held too, with its assertion, which was good when it came. What
+// panics after a session has begun is not: to try it again would call the code used, or begin another one.
 func TestE1_PanicOutsideTheUseCase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := newSigner(t, "k1")
 		e := edgeOn(t, authtest.Options{RealClock: true, Idle: true}, machines(t, key))
 		code := exchange("none", e.code(t, authorization("none", "openid")))
+		proven := func(v url.Values) url.Values {
+			v.Set("client_assertion", key.sign(t, e, "key", map[string]any{"exp": time.Now().Add(2 * time.Second).Unix()}))
+			v.Set("client_assertion_type", assertionType)
+			return v
+		}
+		p := e.form(t, "/oauth2/token", proven(exchange("key", e.code(t, authorization("key", fullScope)))))
+		p.want(t, 200, "")
+		refresh := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {p.str("refresh_token")}}
 		u, err := url.Parse(issuer)
 		if err != nil {
 			t.Fatal(err)
@@ -354,12 +362,13 @@ func TestE1_PanicOutsideTheUseCase(t *testing.T) {
 			broken, took time.Duration
 			status       int
 		}{
-			{"mended after 4 s", url.Values{"grant_type": {"client_credentials"}}, 4 * time.Second, 5 * time.Second, 200},
-			{"not mended", url.Values{"grant_type": {"client_credentials"}}, time.Minute, 10 * time.Second, 503},
+			{"mended after 4 s", refresh, 4 * time.Second, 5 * time.Second, 200},
+			{"not mended", refresh, time.Minute, 10 * time.Second, 503},
 			{"after a code was redeemed", code, time.Minute, 0, 503},
+			{"after a client got a token", url.Values{"grant_type": {"client_credentials"}}, time.Minute, 0, 503},
 		} {
 			if !tc.form.Has("code") {
-				tc.form["client_assertion"], tc.form["client_assertion_type"] = []string{key.sign(t, e, "key", nil)}, []string{assertionType}
+				tc.form = proven(tc.form)
 			}
 			began, arrived, broken = time.Now(), false, tc.broken
 			p := e.form(t, "/oauth2/token", tc.form)
@@ -367,7 +376,7 @@ func TestE1_PanicOutsideTheUseCase(t *testing.T) {
 				t.Errorf("%s: got %d %s after %v", tc.what, p.Code, p.Body, took)
 			}
 		}
-		if text, _ := logs.All()[0].ContextMap()["error"].(string); logs.Len() != 1 || !strings.Contains(text, "a bug") || !strings.Contains(text, "checkClaims") {
+		if text, _ := logs.All()[0].ContextMap()["error"].(string); logs.Len() != 1 || !strings.Contains(text, "a bug") || !strings.Contains(text, "tokens") {
 			t.Errorf("logged %v, want the panic with its stack, once a minute", logs.All())
 		}
 	})

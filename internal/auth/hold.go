@@ -22,14 +22,17 @@ const (
 )
 
 // Hold runs fn until it comes to a verdict, for as long as a client can be made to wait: what fn itself waits for counts. A
-// panic of fn is no verdict. The use cases that hold do so by themselves; in a Hold around them they end with it.
+// panic of fn is no verdict. The use cases that hold do so by themselves; in a Hold around them that one tries again.
 func (s *Service) Hold(ctx context.Context, fn func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, panickedKey{}, new(atomic.Bool)), holdFor)
-	defer cancel()
 	attempt := func() (err error) {
 		defer s.catch(ctx, &err)
 		return fn(ctx)
 	}
+	if ctx.Value(panickedKey{}) != nil {
+		return attempt()
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, panickedKey{}, new(atomic.Bool)), holdFor)
+	defer cancel()
 	err := attempt()
 	if settled(err) {
 		return err
