@@ -6,6 +6,7 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -72,16 +73,22 @@ func (s *Service) wrote(size int) {
 	}
 }
 
-// floods keeps the bounds while somebody writes as much as they can.
+// floods keeps the bounds while somebody writes as much as they can, in at most half of the time.
 func (s *Service) floods(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.flood.much:
-			s.flood.sweep.Lock()
-			s.attempt(ctx, s.sweepExcess)
-			s.flood.sweep.Unlock()
+		}
+		s.flood.sweep.Lock()
+		began := s.now()
+		s.attempt(ctx, s.sweepExcess)
+		took := s.now().Sub(began)
+		s.flood.sweep.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(took):
 		}
 	}
 }

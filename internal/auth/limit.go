@@ -15,7 +15,7 @@ const (
 	perAddress    = 6         // times the burst, for all accounts of one address
 	perAccount    = 10        // times the burst, in accountWindow and over all addresses
 	accountWindow = time.Hour // a guess from everywhere at once is slow
-	maxCounters   = 16 << 10  // of each kind, about 200 bytes each; the least recently used are forgotten
+	maxCounters   = 64 << 10  // of each kind, as many as a /48 has addresses; about 200 bytes each; the least recently used are forgotten
 )
 
 // limits counts failed passwords: per address, per account and address, per account; and requests that nobody has authenticated
