@@ -31,7 +31,7 @@ func jobOf(key []byte) (j Job, ok bool) {
 		return j, false
 	}
 	j.UserID, j.DeviceID = ulid.ULID(key[:widthID]), mxid.DeviceID(key[widthID+1:])
-	return j, (key[widthID] == jobAccount) == (j.DeviceID == "")
+	return j, key[widthID] == jobAccount && j.DeviceID == "" || key[widthID] == jobDevice && j.DeviceID != ""
 }
 
 // HasJob reports whether a user's device is listed, or with an empty one the account.
@@ -100,5 +100,6 @@ func readJob(item kv) (Job, error) {
 	if err != nil {
 		return about, fmt.Errorf("the job %x: %w", pk, err)
 	}
+	j.UserID, j.DeviceID = about.UserID, about.DeviceID
 	return j, nil
 }

@@ -134,6 +134,34 @@ func TestAJobThatCannotBeRead(t *testing.T) {
 	})
 }
 
+// Whatever a damaged job says, it is about what its key says: else it could never be finished.
+func TestAJobIsAboutWhatItsKeySays(t *testing.T) {
+	db := mustOpen(t, testOptions(""))
+	value, err := encode(&Job{UserID: testID(2), DeviceID: "A", Revision: 7, CreatedAt: testTime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustUpdate(t, db, func(tx *Tx) error {
+		tx.set(recordKey(jobs.id, jobKey(testID(1), "B")), value)
+		tx.set(recordKey(jobs.id, append(testID(1).Bytes(), "xPHONE"...)), value) // and this is no job's key
+		return nil
+	})
+	mustView(t, db, func(tx *Tx) error {
+		corrupt := 0
+		for j, err := range tx.Jobs() {
+			if errors.Is(err, ErrCorrupt) {
+				corrupt++
+			} else if err != nil || j.UserID != testID(1) || j.DeviceID != "B" || j.Revision != 7 {
+				t.Errorf("got %+v, %v", j, err)
+			}
+		}
+		if corrupt != 1 {
+			t.Errorf("got %d jobs that are none, want 1", corrupt)
+		}
+		return nil
+	})
+}
+
 // A record that cannot be read gives way to another one, where no index depends on it.
 func TestWhatCannotBeReadCanBeReplaced(t *testing.T) {
 	db := mustOpen(t, testOptions(""))

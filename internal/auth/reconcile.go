@@ -37,6 +37,9 @@ func (s *Service) reconcileSome(ctx context.Context, id ulid.ULID, after mxid.De
 	}
 	defer unlock()
 	user, found, err := s.dueJobs(id, after)
+	if err == nil && user.ID.IsZero() && len(found) > 0 {
+		return "", s.removeJobsOfNobody(ctx, id)
+	}
 	if err != nil || len(found) == 0 {
 		return "", err
 	}
@@ -75,11 +78,11 @@ type dueJob struct {
 	err  error // whether one does cannot be read
 }
 
-// dueJobs reads the next of a user's jobs, and the user. A job that cannot be read is as good as any.
+// dueJobs reads the next of a user's jobs, and the user, who is zero if there is none. A job that cannot be read is as good as any.
 func (s *Service) dueJobs(id ulid.ULID, after mxid.DeviceID) (user store.User, found []dueJob, err error) {
 	var unread failures
 	err = s.DB.View(func(tx *store.Tx) (err error) {
-		if user, err = tx.User(id); err != nil {
+		if user, err = tx.User(id); ignoreNotFound(err) != nil {
 			return err
 		}
 		for j, err := range listed(tx.JobsOf(id, after), &unread) {
@@ -98,7 +101,7 @@ func (s *Service) dueJobs(id ulid.ULID, after mxid.DeviceID) (user store.User, f
 		return nil
 	})
 	s.unreadJobs(&unread)
-	return user, found, ignoreNotFound(err)
+	return user, found, err
 }
 
 // listed are jobs with those that cannot be read, as far as they say what they are about.
@@ -204,6 +207,17 @@ func (s *Service) removeRefused(ctx context.Context, user *store.User, why error
 	}
 	s.emit(Event{Name: "user_removed", UserID: s.userID(user.Localpart), Reason: reason(why)})
 	return &refusedError{why: why}
+}
+
+// removeJobsOfNobody removes what is listed of a user who is gone. As much as does not fit goes at the next start.
+func (s *Service) removeJobsOfNobody(ctx context.Context, id ulid.ULID) error {
+	return s.update(ctx, func(tx *store.Tx) error {
+		_, err := tx.User(id)
+		if errors.Is(err, store.ErrNotFound) {
+			_, err = removeJobs(tx, id)
+		}
+		return err
+	})
 }
 
 // removeJobs takes as much as fits off a user's list, and reports whether that was all.

@@ -101,6 +101,30 @@ func TestADeviceListedAgainMeanwhileStaysListed(t *testing.T) {
 	})
 }
 
+// What is listed of a user who is gone goes, too.
+func TestJobsOfNobodyGo(t *testing.T) {
+	inBubble(t, authtest.Options{}, func(t *testing.T, k *authtest.Kit) {
+		k.MustLogin(t, "alice", "PHONE")
+		k.Synapse.FailOp("delete_device", authtest.Slow)
+		_, err := k.EndSessions(t.Context(), "alice", "ended_by_admin")
+		must(t, err)
+		must(t, k.DB.Update(t.Context(), func(tx *store.Tx) error {
+			alice, err := tx.UserByLocalpart("alice")
+			if err != nil {
+				return err
+			}
+			return tx.RemoveUser(alice.ID)
+		}))
+		if len(jobs(t, k)) == 0 {
+			t.Fatal("nothing was listed")
+		}
+		time.Sleep(time.Minute)
+		if got := jobs(t, k); len(got) != 0 {
+			t.Errorf("got jobs %v", got)
+		}
+	})
+}
+
 // A login on a device that Synapse was to delete, and has not yet, gets a new one: not the keys of the session that has ended.
 func TestALoginFirstDeletesTheDeviceThatWasToGo(t *testing.T) {
 	inBubble(t, authtest.Options{}, func(t *testing.T, k *authtest.Kit) {
