@@ -19,12 +19,12 @@ func (e *edge) admin(method, pattern, body string, params ...string) answer {
 	w := httptest.NewRecorder()
 	err := adminMethods(adminRoutes[pattern]).ServeHTTP(w, req)
 	if ae, ok := errors.AsType[caddy.APIError](err); ok {
-		return answer{ae.HTTPStatus, w.Header(), ae.Message}
+		return answer{ae.HTTPStatus, w.Header(), ae.Message, false}
 	}
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return answer{w.Code, w.Header(), w.Body.String()}
+	return answer{w.Code, w.Header(), w.Body.String(), false}
 }
 
 // TestKeysOverAdmin lists and rotates; clients see both generations.

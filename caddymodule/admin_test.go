@@ -38,7 +38,7 @@ func adminRequest(t *testing.T, socket, method, path, body string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, string(text)}
+	return answer{resp.StatusCode, resp.Header, string(text), resp.Close}
 }
 
 // TestAdminEndpoint asks for everything that is refused, in order.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddy-matrix/caddy-matrix-auth/internal/doctor"
@@ -16,7 +17,11 @@ func (o onlyHost) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host != string(o) {
 		return nil, errors.New("no such host in this test")
 	}
-	return transport.RoundTrip(r)
+	res, err := transport.RoundTrip(r)
+	for errors.Is(err, syscall.ECONNRESET) { // the old listener of a reload had it in its queue
+		res, err = transport.RoundTrip(r)
+	}
+	return res, err
 }
 
 // TestDoctorSeesThePages as people get them, through a whole Caddy.

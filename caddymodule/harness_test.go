@@ -149,6 +149,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
+	last   bool // of its connection
 }
 
 // field is a member of the answer's JSON object.
@@ -206,7 +207,7 @@ func roundTrip(transport *http.Transport, method, url, bearer, body string) (ans
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(text)}, err
+	return answer{resp.StatusCode, resp.Header, string(text), resp.Close}, err
 }
 
 func (e *edge) login(name, device string) answer {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -153,6 +154,32 @@ func TestRemovedApp(t *testing.T) {
 	close(e.synapse.hold)
 	if a := <-poll; a.status != 200 {
 		t.Errorf("the poll: got %d %s", a.status, a.body)
+	}
+}
+
+// TestAnEndCancelsTheReadsConnection: over HTTP/1.1 a poll of a session that ends is answered, and its connection is over
+// (gate.ConnContext).
+func TestAnEndCancelsTheReadsConnection(t *testing.T) {
+	e := newEdge(t)
+	e.mustLoad(e.config("", ""))
+	e.mustAddUser("alice")
+	access, _ := e.mustLogin("alice", "PHONE")
+	before := e.synapse.count()
+	lasting := new(http.Transport)
+	defer lasting.CloseIdleConnections()
+	poll := background(func() answer {
+		a, err := roundTrip(lasting, "GET", "http://"+e.public+"/_matrix/client/v3/sync", access, "")
+		if err != nil {
+			t.Error(err)
+		}
+		return a
+	})
+	eventually(t, "the poll reaches Synapse", func() bool { return e.synapse.count() > before })
+	if a := e.request("POST", "/_matrix/client/v3/logout", access, "{}"); a.status != 200 {
+		t.Fatalf("logout: got %d %s", a.status, a.body)
+	}
+	if a := <-poll; a.status != 401 || a.text("errcode") != "M_UNKNOWN_TOKEN" || !a.last {
+		t.Errorf("the poll: got %d %s, the last of its connection: %v", a.status, a.body, a.last)
 	}
 }
 

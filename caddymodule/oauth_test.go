@@ -51,7 +51,7 @@ func (e *edge) send(method, path, body, contentType string, header http.Header) 
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, string(text)}
+	return answer{resp.StatusCode, resp.Header, string(text), resp.Close}
 }
 
 // register registers a client as Matrix clients do.

@@ -94,7 +94,7 @@ func (p *person) do(req *http.Request) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.at, p.answer = resp.Request.URL, answer{resp.StatusCode, resp.Header, string(body)}
+	p.at, p.answer = resp.Request.URL, answer{resp.StatusCode, resp.Header, string(body), resp.Close}
 }
 
 // patiently tries again if the connection fails, as fetch does.
