@@ -61,8 +61,8 @@ func (s *server) Introspect(ctx context.Context, r *op.Request[op.IntrospectionR
 	if !c.of.Static || !c.of.Introspect {
 		return nil, refuseClient("the client may not introspect")
 	}
-	if c.assertion != nil {
-		if err := s.o.Service.UseAssertion(ctx, c.of.ID, *c.assertion); err != nil {
+	if a := callOf(ctx).assertion; a != nil {
+		if err := s.o.Service.UseAssertion(ctx, c.of.ID, *a); err != nil {
 			return nil, s.tokenError(ctx, err)
 		}
 	}

@@ -11,9 +11,8 @@ import (
 
 // client shows a client to the library, in a way that lets its own checks pass: ours are stricter and have been made.
 type client struct {
-	of        auth.Client
-	assertion *auth.Assertion // by which it proved itself; nil: in another way
-	redirect  string          // of the authorization request: found registered
+	of       auth.Client
+	redirect string // of the authorization request: found registered
 }
 
 var _ op.Client = (*client)(nil)

@@ -62,11 +62,9 @@ func (s *server) authenticate(ctx context.Context, cc *op.ClientCredentials, h h
 	case authSecretBasic, authSecretPost:
 		_, err = s.o.Service.AuthenticateClient(ctx, id, token.NewSecret(cc.ClientSecret))
 	case authPrivateKeyJWT:
-		call := callOf(ctx)
-		if call.assertion == nil { // A request that is held has one, which it may have consumed; what held it does not count as time.
+		if call := callOf(ctx); call.assertion == nil { // Else the request is held, may have consumed it, and came when it was good.
 			call.assertion, err = s.checkAssertion(&found, cc.ClientAssertion, call.arrived)
 		}
-		c.assertion = call.assertion
 	}
 	switch {
 	case errors.Is(err, auth.ErrClientUnknown):

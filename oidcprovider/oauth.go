@@ -269,8 +269,8 @@ type call struct {
 	form          url.Values
 	authorization bool // an Authorization header came
 	retryAfter    string
-	assertion     *auth.Assertion
-	err           error // the trouble it is in
+	assertion     *auth.Assertion // by which the client proved itself; nil: not yet, or in another way
+	err           error           // the trouble it is in
 	panicked      bool
 	spent         bool // a session has begun: to try again would find the code used, or begin another one
 

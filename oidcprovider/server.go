@@ -45,7 +45,7 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 	}
 	out, err := s.o.Service.Redeem(ctx, auth.RedeemParams{
 		Code: token.NewSecret(r.Data.Code), ClientID: c.of.ID, RedirectURI: r.Data.RedirectURI, Verifier: r.Data.CodeVerifier,
-		Assertion: c.assertion, Arrived: call.arrived, From: call.from,
+		Assertion: call.assertion, Arrived: call.arrived, From: call.from,
 	})
 	if err != nil {
 		return nil, s.tokenError(ctx, err)
@@ -56,7 +56,7 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 // RefreshToken implements op.Server (RFC 6749 §6).
 func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
 	c, call := r.Client.(*client), callOf(ctx)
-	p := auth.RefreshParams{Text: r.Data.RefreshToken, ClientID: c.of.ID, Assertion: c.assertion, From: call.from}
+	p := auth.RefreshParams{Text: r.Data.RefreshToken, ClientID: c.of.ID, Assertion: call.assertion, From: call.from}
 	if text := r.Form.Get("scope"); text != "" {
 		p.Scope = splitScope(text)
 	}
@@ -71,7 +71,7 @@ func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 func (s *server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
 	c, call := r.Client.(*client), callOf(ctx)
 	out, err := s.o.Service.ClientCredentials(ctx, auth.ClientCredentialsParams{
-		Client: c.of, Scope: splitScope(r.Form.Get("scope")), Assertion: c.assertion, From: call.from,
+		Client: c.of, Scope: splitScope(r.Form.Get("scope")), Assertion: call.assertion, From: call.from,
 	})
 	if err != nil {
 		return nil, s.tokenError(ctx, err)
@@ -88,7 +88,7 @@ func (s *server) DeviceToken(ctx context.Context, r *op.ClientRequest[oidc.Devic
 		return nil, s.trouble(ctx, err)
 	}
 	out, err := s.o.Service.RedeemDevice(ctx, auth.RedeemDeviceParams{
-		DeviceCode: token.NewSecret(r.Data.DeviceCode), ClientID: c.of.ID, Assertion: c.assertion, From: call.from,
+		DeviceCode: token.NewSecret(r.Data.DeviceCode), ClientID: c.of.ID, Assertion: call.assertion, From: call.from,
 	})
 	if err != nil {
 		return nil, s.tokenError(ctx, err)
@@ -107,7 +107,7 @@ func (s *server) DeviceAuthorization(ctx context.Context, r *op.ClientRequest[oi
 		return nil, oidc.ErrInvalidScope().WithDescription("%s", text)
 	}
 	d, code, err := s.o.Service.StartDeviceGrant(ctx, auth.StartDeviceParams{
-		ClientID: c.of.ID, Scope: scope, Assertion: c.assertion, From: call.from,
+		ClientID: c.of.ID, Scope: scope, Assertion: call.assertion, From: call.from,
 	})
 	if err != nil {
 		return nil, s.tokenError(ctx, err)

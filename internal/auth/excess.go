@@ -102,38 +102,44 @@ func (s *Service) sweepExcess(ctx context.Context) error {
 	)
 }
 
-// excess finds the oldest records of a table that are over their bounds, of those that nobody who signed in has decided. It counts
-// them once, and goes on where it stopped.
-func excess[T any](
-	bound tally, all func(tx *store.Tx, after ulid.ULID) iter.Seq2[T, error], id func(*T) ulid.ULID, open func(*T) bool, size func(*T) int,
-	drop func(tx *store.Tx, id ulid.ULID) error,
-) finder {
-	n, after := bound, ulid.ULID{}
+// strangers is a table of what nobody has to sign in for.
+type strangers[T any] struct {
+	all    func(tx *store.Tx, after ulid.ULID) iter.Seq2[T, error]
+	get    func(tx *store.Tx, id ulid.ULID) (T, error)
+	remove func(tx *store.Tx, id ulid.ULID) error
+	id     func(*T) ulid.ULID
+	open   func(*T) bool // nobody who signed in has decided it
+	size   func(*T) int
+}
+
+// excess finds the oldest open records of a table that are over their bounds. It counts them once, and goes on where it stopped.
+func (t strangers[T]) excess(n tally) finder {
+	var after ulid.ULID
 	return func(tx *store.Tx, f *findings) error {
 		if after.IsZero() {
-			for r, err := range known(all(tx, after), new(failures)) {
+			for r, err := range known(t.all(tx, after), new(failures)) {
 				if err != nil {
 					return err
 				}
-				if open(&r) {
-					n.add(size(&r))
+				if t.open(&r) {
+					n.add(t.size(&r))
 				}
 			}
 		}
 		if !n.exceeded() {
 			return nil
 		}
-		for r, err := range known(all(tx, after), new(failures)) {
+		for r, err := range known(t.all(tx, after), new(failures)) {
 			if err != nil {
 				return err
 			}
-			after = id(&r)
-			if !open(&r) || !n.over(size(&r)) {
+			after = t.id(&r)
+			if !t.open(&r) || !n.over(t.size(&r)) {
 				continue
 			}
-			n.remove(size(&r))
+			n.remove(t.size(&r))
 			over := after
-			if !f.remove(func(tx *store.Tx) error { return drop(tx, over) }) {
+			if !f.remove(func(tx *store.Tx) error { return t.drop(tx, over) }) {
 				return nil
 			}
 		}
@@ -141,20 +147,30 @@ func excess[T any](
 	}
 }
 
+// drop removes a record unless it was decided meanwhile.
+func (t strangers[T]) drop(tx *store.Tx, id ulid.ULID) error {
+	r, err := t.get(tx, id)
+	if err != nil || !t.open(&r) {
+		return err
+	}
+	return t.remove(tx, id)
+}
+
+// pendingBound is of grants, and of device grants.
+func (s *Service) pendingBound() tally {
+	return tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}
+}
+
 // excessGrants counts those that were denied or failed, too: that needs no sign-in.
 func (s *Service) excessGrants() finder {
-	open := func(g *store.Grant) bool {
-		return g.Status == store.GrantPending || g.Status == store.GrantDenied || g.Status == store.GrantFailed
-	}
-	id := func(g *store.Grant) ulid.ULID { return g.ID }
-	bound := tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}
-	return excess(bound, (*store.Tx).Grants, id, open, grantSize, func(tx *store.Tx, found ulid.ULID) error {
-		g, err := tx.Grant(found)
-		if err != nil || !open(&g) { // approved meanwhile
-			return err
-		}
-		return tx.RemoveGrant(g.ID)
-	})
+	return strangers[store.Grant]{
+		all: (*store.Tx).Grants, get: (*store.Tx).Grant, remove: (*store.Tx).RemoveGrant,
+		id: func(g *store.Grant) ulid.ULID { return g.ID },
+		open: func(g *store.Grant) bool {
+			return g.Status == store.GrantPending || g.Status == store.GrantDenied || g.Status == store.GrantFailed
+		},
+		size: grantSize,
+	}.excess(s.pendingBound())
 }
 
 func grantSize(g *store.Grant) int {
@@ -162,16 +178,12 @@ func grantSize(g *store.Grant) int {
 }
 
 func (s *Service) excessDeviceGrants() finder {
-	open := func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending }
-	id := func(d *store.DeviceGrant) ulid.ULID { return d.ID }
-	bound := tally{most: s.bounds.grants, mostBytes: s.bounds.bytes}
-	return excess(bound, (*store.Tx).DeviceGrants, id, open, deviceGrantSize, func(tx *store.Tx, found ulid.ULID) error {
-		d, err := tx.DeviceGrant(found)
-		if err != nil || !open(&d) { // decided meanwhile
-			return err
-		}
-		return tx.RemoveDeviceGrant(d.ID)
-	})
+	return strangers[store.DeviceGrant]{
+		all: (*store.Tx).DeviceGrants, get: (*store.Tx).DeviceGrant, remove: (*store.Tx).RemoveDeviceGrant,
+		id:   func(d *store.DeviceGrant) ulid.ULID { return d.ID },
+		open: func(d *store.DeviceGrant) bool { return d.Status == store.GrantPending },
+		size: deviceGrantSize,
+	}.excess(s.pendingBound())
 }
 
 func deviceGrantSize(d *store.DeviceGrant) int {

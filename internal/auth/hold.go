@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-matrix/caddy-matrix-auth/store"
 )
 
-// Bounds of holding a refresh that is in trouble. A fast failure there is a logout for some clients.
+// Bounds of holding a request that is in trouble. A fast failure there is a logout for some clients.
 const (
 	holdFor     = 10 * time.Second
 	maxHeld     = 1024

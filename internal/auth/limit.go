@@ -154,10 +154,11 @@ func (a *attempt) succeed() {
 	}
 	a.limits.mu.Lock()
 	defer a.limits.mu.Unlock()
-	a.returnLocked()
 	for _, p := range a.taken {
 		if p.kind == limitPair {
 			a.limits.counters[p.kind].Remove(p.key)
+		} else {
+			a.limits.returnLocked(p)
 		}
 	}
 }

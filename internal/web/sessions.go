@@ -59,7 +59,6 @@ type endOthersView struct {
 	Named      bool          // some have names that they gave themselves
 	More       int           // how many are not among them
 	Remembered bool          // programs will ask again
-	Any        bool          // there is something to end
 	Proof      *proof
 }
 
@@ -246,7 +245,7 @@ func (v *visit) endOthersPage(in *auth.SignedIn) error {
 	}
 	return v.show(http.StatusOK, "end-others", &endOthersView{
 		frame: v.frame(title), Programs: len(o.programs) > 0, Sessions: shown, Named: slices.ContainsFunc(shown, isNamed),
-		More: len(o.programs) + len(o.browsers) - len(shown), Remembered: o.remembered, Any: o.any(), Proof: v.proof(endOthersProof(in)),
+		More: len(o.programs) + len(o.browsers) - len(shown), Remembered: o.remembered, Proof: v.proof(endOthersProof(in)),
 	})
 }
 
